@@ -1,0 +1,106 @@
+"""The measured figures of a job: the typed content of ``report.json``.
+
+Times are in milliseconds, sizes in bytes, accuracies in percent, sparsities in [0, 1].
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+REPORT_SCHEMA = "wfpipe-report/1"
+
+
+class _Figures(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Latency(_Figures):
+    """Latency of one model at one batch size, over ``runs`` timed runs."""
+
+    p50: float
+    p90: float
+    p99: float | None = Field(None, description="only from 662 runs on")
+    throughput: float = Field(description="samples per second, from the median")
+    runs: int
+
+
+class ModelFigures(_Figures):
+    """What was measured of one ONNX file. Keys of ``latency_ms`` are batch sizes."""
+
+    accuracy: float | None
+    file_bytes: int
+    deflated_bytes: int
+    nonzeros: int
+    load_ms: float
+    latency_ms: dict[str, Latency]
+
+
+class Speedup(_Figures):
+    """Dense p50 / pruned p50 with its 95 % bootstrap interval."""
+
+    ratio: float
+    low: float
+    high: float
+
+
+class GateResult(_Figures):
+    """One gate: what was wanted, what was measured, and whether that passes."""
+
+    name: str
+    wanted: float
+    got: float
+    passed: bool
+
+
+class LayerFigures(_Figures):
+    """Sparsity of one weight tensor, as counted in the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    sparsity: float
+
+
+class Environment(_Figures):
+    """On what the figures were measured."""
+
+    wfpipe: str
+    python: str
+    torch: str | None
+    onnx: str
+    onnxruntime: str
+    system: str = Field(description="operating system and architecture")
+    processor: str
+    cores: int
+    device: str = Field(description="device of the pruning run, or 'none'")
+    provider: str = Field(description="execution provider that ONNX Runtime used")
+    threads: int
+    spinning: bool
+    flush_denormals: bool
+
+
+class Report(_Figures):
+    """The content of ``report.json``; ``dense`` is the file compared against."""
+
+    schema_: Literal["wfpipe-report/1"] = Field(REPORT_SCHEMA, alias="schema")
+    model: str
+    recipe_digest: str | None
+    test_samples: int
+    sparsity: float
+    dense: ModelFigures
+    pruned: ModelFigures
+    speedup: dict[str, Speedup] = Field(description="by batch size")
+    verdict: str = Field(description="what was gained and what it cost, in words")
+    gates: list[GateResult]
+    layers: list[LayerFigures]
+    environment: Environment
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate passed."""
+        return all(gate.passed for gate in self.gates)
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values with the documented keys."""
+        return self.model_dump(mode="json", by_alias=True)

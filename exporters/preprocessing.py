@@ -1,0 +1,38 @@
+"""What happens to a sample between the file it came in and the network: one place for all users."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Preprocessing(BaseModel):
+    """The preparation of a batch: images become values in [0, 1]; then mean and std per channel.
+
+    ``kind`` is ``"image"`` (uint8 pixels, channels × height × width) or ``"features"`` (floats of
+    any shape, taken as they are before mean and std). ``shape`` is that of one prepared sample,
+    without the batch. ``mean`` and ``std`` hold one value, or one for each channel.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["image", "features"]
+    shape: tuple[int, ...]
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def prepare(self, batch: Tensor) -> Tensor:
+        """Return the float32 input of the network for ``batch`` (n, *shape), uint8 or float."""
+        import torch
+
+        values = batch.to(torch.float32)
+        if self.kind == "image":
+            values = values / 255.0
+        per_channel = (1, -1) + (1,) * (values.dim() - 2)
+        mean = torch.tensor(self.mean, device=values.device).view(per_channel)
+        std = torch.tensor(self.std, device=values.device).view(per_channel)
+        return (values - mean) / std

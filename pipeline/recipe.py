@@ -1,0 +1,313 @@
+"""What to do: typed, validated, written to and read from YAML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ..support.errors import InputError, unknown
+from ..support.files import read_bytes
+
+Augmentation = Literal["crop", "flip", "resized-crop"]
+
+
+def _split(value: Any) -> Any:
+    """Let a list be given as one string with commas, as ``--set`` passes it."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    """Let a list of one number be given as the number, or a list as a string with commas."""
+    return [value] if isinstance(value, int | float) else _split(value)
+
+
+Names = Annotated[list[str], BeforeValidator(_split)]
+Channels = Annotated[list[float], BeforeValidator(_as_list), Field(min_length=1)]
+PositiveInts = Annotated[
+    list[Annotated[int, Field(gt=0)]], BeforeValidator(_as_list), Field(min_length=1)
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelSettings(_Section):
+    """Which network, and its trained weights."""
+
+    name: str = Field("digits-cnn", description="built-in name, timm:, torchvision:, FILE.py:FACTORY")
+    weights: str | None = Field(None, description="weights file, or 'random'")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of a built-in network, such as hidden for mlp"
+    )
+
+
+class DataSettings(_Section):
+    """Where samples come from and how they are prepared."""
+
+    source: str = Field("digits", description="digits, image folder, FILE.npz, hf:, FILE.py:FACTORY")
+    mean: Channels = Field([0.0], description="subtracted per channel, of values in [0, 1]")
+    std: Channels = Field([1.0], description="divided by, per channel")
+    size: Annotated[list[Annotated[int, Field(gt=0)]], BeforeValidator(_as_list)] | None = Field(
+        None, description="height and width in pixels that images are resized to"
+    )
+    augment: Annotated[list[Augmentation], BeforeValidator(_split)] = Field(
+        [], description="of the training images: crop, flip, resized-crop"
+    )
+    crop_padding: int = Field(4, ge=0, description="pixels of padding before a random crop")
+    batch: int = Field(128, gt=0, description="samples per training batch")
+    workers: int = Field(0, ge=0, description="processes that decode images")
+    limit_train: int | None = Field(None, gt=0, description="training samples used, stratified")
+    limit_test: int | None = Field(None, gt=0, description="test samples used, stratified")
+    skip_bad_images: bool = Field(False, description="leave out images that cannot be read")
+
+    @model_validator(mode="after")
+    def _check(self) -> DataSettings:
+        if any(value <= 0 for value in self.std):
+            raise ValueError(f"std must be > 0, got {self.std}")
+        if 1 != len(self.mean) != len(self.std) != 1:
+            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}")
+        if self.size is not None and len(self.size) > 2:
+            raise ValueError(f"size is one number or height and width, got {self.size}")
+        if {"crop", "resized-crop"} <= set(self.augment):
+            raise ValueError("augment takes crop or resized-crop, not both")
+        return self
+
+
+class PruneSettings(_Section):
+    """What is pruned, how much of it, and by which criterion."""
+
+    sparsity: float = Field(0.9, gt=0, lt=1, description="pruned / total over all prunables")
+    criterion: str = Field("woodfisher", description="what gives each weight its score")
+    update: Literal["none", "single", "joint"] = Field(
+        "joint", description="change of the kept weights that makes up for the pruned ones"
+    )
+    pattern: str = Field("unstructured", description="which shapes of zeros are allowed")
+    allocation: Literal["global", "uniform"] = Field(
+        "global", description="one threshold for the network, or one for each layer"
+    )
+    schedule: Literal["cubic", "linear"] = Field("cubic", description="sparsity over the steps")
+    steps: int | None = Field(None, gt=0, description="prune steps; default: half the epochs")
+    recompute: int = Field(1, gt=0, description="sub-steps with fresh gradients in each prune step")
+    gradients: int = Field(256, gt=0, description="N, rows of the gradient bank")
+    fisher_batch: int = Field(8, gt=0, description="samples averaged in one gradient")
+    damping: float = Field(1e-5, gt=0, description="added to the Fisher's diagonal")
+    block: Literal["layer", "network"] | Annotated[int, Field(gt=0)] = Field(
+        "layer", description="weights treated as correlated: a number of them, layer, or network"
+    )
+    include: Names = Field(["*"], description="names (glob patterns) of the weights to prune")
+    exclude: Names = Field(
+        ["first-conv", "last-linear"],
+        description="names (glob patterns) to leave dense; [] = none",
+    )
+    refresh_batchnorm: bool = Field(
+        False, description="re-estimate batch-norm statistics after each prune step"
+    )
+    fisher_memory: str | None = Field(
+        None, description="budget of the gradient bank, such as 8GiB; default: half of what is free"
+    )
+
+
+class FinetuneSettings(_Section):
+    """Training between and after the prune steps."""
+
+    epochs: int = Field(10, ge=0, description="passes over the training data in all")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd or adamw")
+    lr: float = Field(0.05, gt=0, description="highest learning rate")
+    warmup: float = Field(0.5, ge=0, description="epochs of linear warm-up before the cosine")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD (Nesterov when above 0)")
+    weight_decay: float = Field(1e-4, ge=0, description="L2 for sgd, decoupled for adamw")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass moved off the true class")
+    clip_norm: float | None = Field(None, gt=0, description="highest norm of the gradient")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="bfloat16 autocast on CUDA and float32 elsewhere, or as said"
+    )
+
+
+class ExportSettings(_Section):
+    """The ONNX file."""
+
+    opset: int = Field(20, ge=18, description="ONNX operator set")
+    tolerance: float = Field(
+        1e-4, gt=0, description="largest difference to PyTorch, relative to the largest output"
+    )
+
+
+class ValidateSettings(_Section):
+    """How the files are measured in ONNX Runtime."""
+
+    batches: PositiveInts = Field([1, 32], description="batch sizes whose latency is measured")
+    runs: int = Field(200, ge=100, description="timed runs of each model and batch size")
+    threads: int | None = Field(None, gt=0, description="intra-op threads; default: all cores")
+    provider: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="execution provider; auto: cuda when the device is CUDA"
+    )
+
+
+class GateSettings(_Section):
+    """What the result must reach; null = no gate."""
+
+    max_accuracy_drop: float | None = Field(None, description="percentage points below dense")
+    max_latency_ms: float | None = Field(None, gt=0, description="p50 in ms at the first batch size")
+    min_speedup: float | None = Field(None, gt=0, description="dense p50 / pruned p50")
+    min_compression: float | None = Field(None, gt=0, description="dense / pruned, deflated bytes")
+    min_sparsity: float | None = Field(None, ge=0, le=1, description="pruned / total, in the file")
+
+
+class RunSettings(_Section):
+    """Where and how the job runs."""
+
+    seed: int = Field(0, ge=0, lt=2**63, description="fixes everything that is random")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
+    out: str | None = Field(None, description="run directory; default: runs/MODEL, numbered")
+
+
+class Recipe(_Section):
+    """The whole job. Every command reads from it what concerns it."""
+
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    data: DataSettings = Field(default_factory=DataSettings)
+    prune: PruneSettings = Field(default_factory=PruneSettings)
+    finetune: FinetuneSettings = Field(default_factory=FinetuneSettings)
+    export: ExportSettings = Field(default_factory=ExportSettings)
+    validate_: ValidateSettings = Field(default_factory=ValidateSettings, alias="validate")
+    gates: GateSettings = Field(default_factory=GateSettings)
+    run: RunSettings = Field(default_factory=RunSettings)
+
+    @property
+    def prune_steps(self) -> int:
+        """The number of prune steps: as set, or one for every two epochs (a heuristic)."""
+        return self.prune.steps or max(1, self.finetune.epochs // 2)
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        most = max(1, self.finetune.epochs)
+        if self.prune_steps > most:
+            raise ValueError(
+                f"prune.steps must be at most finetune.epochs ({self.finetune.epochs}) "
+                f"or 1, got {self.prune_steps}"
+            )
+        return self
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return sections of plain values, as YAML and JSON take them."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML, every key with its value."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the recipe in hex; where the run is written does not count."""
+        content = self.to_dict()
+        del content["run"]["out"]
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def differences(self, other: Recipe) -> list[str]:
+        """Return ``"section.key: here, there"`` for each value that differs, less ``run.out``."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [
+            f"{section}.{key}: {value!r}, {theirs[section][key]!r}"
+            for section, values in mine.items()
+            for key, value in values.items()
+            if value != theirs[section][key] and (section, key) != ("run", "out")
+        ]
+
+
+Values = dict[str, dict[str, Any]]
+
+
+def read_recipe_file(path: Path) -> Values:
+    """Read the sections of a YAML recipe; the values are checked by :func:`resolve`.
+
+    Raises:
+        InputError: when the file is missing, not YAML, or not a mapping of sections.
+    """
+    raw = read_bytes(path, "recipe", limit=1 << 20)
+    try:
+        content = yaml.safe_load(raw)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where is not None else ""
+        raise InputError(f"recipe {str(path)!r} is not valid YAML{line}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"recipe {str(path)!r} must hold sections such as 'prune:'")
+    for section, values in content.items():
+        if not isinstance(values, dict):
+            raise InputError(f"recipe {str(path)!r}: section {section!r} must hold keys and values")
+    return content
+
+
+def parse_assignment(text: str) -> Values:
+    """Parse ``section.key=value``, the argument of ``--set``; the value is read as YAML."""
+    path, equals, raw = text.partition("=")
+    section, dot, key = path.strip().partition(".")
+    if not equals or not dot or not section or not key:
+        raise InputError(f"--set takes SECTION.KEY=VALUE, got {text!r}")
+    try:
+        value = yaml.safe_load(raw)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise InputError(f"--set {path}: {raw!r} is not a valid YAML value") from None
+    return {section: {key: value}}
+
+
+def merge(layers: Iterable[Mapping[str, Mapping[str, Any]]]) -> Values:
+    """Merge sections of values; a later layer wins over an earlier one."""
+    merged: Values = {}
+    for layer in layers:
+        for section, values in layer.items():
+            merged.setdefault(section, {}).update(values)
+    return merged
+
+
+def resolve(*layers: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """Build the recipe from layers of values over the defaults; the last layer wins.
+
+    Raises:
+        InputError: naming the first key that is unknown or whose value breaks a rule.
+    """
+    values = merge(layers)
+    _check_keys(values)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_first_problem(error)) from None
+
+
+def section_models() -> dict[str, type[BaseModel]]:
+    """Return the settings class of each section by the section's name."""
+    return {
+        field.alias or name: field.annotation
+        for name, field in Recipe.model_fields.items()
+        if isinstance(field.annotation, type)
+    }
+
+
+def _check_keys(values: Values) -> None:
+    sections = section_models()
+    for section, entries in values.items():
+        if section not in sections:
+            raise unknown("recipe section", str(section), sections)
+        for key in entries:
+            if key not in sections[section].model_fields:
+                known = [f"{section}.{name}" for name in sections[section].model_fields]
+                raise unknown("recipe key", f"{section}.{key}", known)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"][:2])
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be")
+    if problem["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message}, got {problem['input']!r}"
