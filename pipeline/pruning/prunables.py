@@ -1,0 +1,67 @@
+"""Which named weight tensors of a network may be pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+FIRST_CONV = "first-conv"
+LAST_LINEAR = "last-linear"
+
+
+def find_prunables(
+    module: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()
+) -> dict[str, nn.Parameter]:
+    """Return the weights of ``Conv*`` and ``Linear`` layers that may be pruned, in network order.
+
+    A weight that several layers share appears once, under its first name.
+
+    Args:
+        module: the network.
+        include: glob patterns; a name must match one of them.
+        exclude: glob patterns; a name must match none. ``"first-conv"`` stands for the first
+            convolution and ``"last-linear"`` for the last linear layer of the network.
+
+    Raises:
+        ValueError: when a pattern matches nothing, or nothing is left to prune.
+    """
+    layers = {
+        f"{name}.weight" if name else "weight": layer
+        for name, layer in module.named_modules()
+        if isinstance(layer, _ConvNd | nn.Linear) and isinstance(layer.weight, nn.Parameter)
+    }
+    for pattern in [*include, *exclude]:
+        if pattern not in (FIRST_CONV, LAST_LINEAR, "*") and not _matches(pattern, layers):
+            raise ValueError(
+                f"pattern {pattern!r} matches none of the weights that can be pruned: "
+                + _some(list(layers))
+            )
+    wanted = {name for pattern in include for name in _expand(pattern, layers)}
+    unwanted = {name for pattern in exclude for name in _expand(pattern, layers)}
+    chosen = {name: layers[name].weight for name in layers if name in wanted - unwanted}
+    if not chosen:
+        raise ValueError(
+            f"no weight is left to prune: the network has {_some(list(layers))}; "
+            f"excluded are {', '.join(exclude) or 'none'}"
+        )
+    return chosen
+
+
+def _expand(pattern: str, layers: dict[str, nn.Module]) -> list[str]:
+    if pattern == FIRST_CONV:
+        return [name for name, layer in layers.items() if isinstance(layer, _ConvNd)][:1]
+    if pattern == LAST_LINEAR:
+        return [name for name, layer in layers.items() if isinstance(layer, nn.Linear)][-1:]
+    return _matches(pattern, layers)
+
+
+def _matches(pattern: str, layers: dict[str, nn.Module]) -> list[str]:
+    return [name for name in layers if fnmatchcase(name, pattern)]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return (", ".join(names[:6]) or "none") + more
