@@ -5,11 +5,11 @@ Times are in milliseconds, sizes in bytes, accuracies in percent, sparsities in 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-REPORT_SCHEMA = "wfpipe-report/1"
+REPORT_SCHEMA: Final = "wfpipe-report/1"
 
 
 class _Figures(BaseModel):
@@ -21,7 +21,7 @@ class Latency(_Figures):
 
     p50: float
     p90: float
-    p99: float | None = Field(None, description="only from 662 runs on")
+    p99: float | None = Field(default=None, description="only from 662 runs on")
     throughput: float = Field(description="samples per second, from the median")
     runs: int
 
@@ -83,7 +83,7 @@ class Environment(_Figures):
 class Report(_Figures):
     """The content of ``report.json``; ``dense`` is the file compared against."""
 
-    schema_: Literal["wfpipe-report/1"] = Field(REPORT_SCHEMA, alias="schema")
+    schema_: Literal["wfpipe-report/1"] = Field(default=REPORT_SCHEMA, alias="schema")
     model: str
     recipe_digest: str | None
     test_samples: int
