@@ -86,11 +86,15 @@ class PruneSettings(_Section):
     """What is pruned, how much of it, and by which criterion."""
 
     sparsity: float = Field(0.9, gt=0, lt=1, description="pruned / total over all prunables")
-    criterion: str = Field("woodfisher", description="what gives each weight its score")
+    criterion: Literal["woodfisher", "magnitude"] = Field(
+        "woodfisher", description="what gives each weight its score: woodfisher, magnitude"
+    )
     update: Literal["none", "single", "joint"] = Field(
         "joint", description="change of the kept weights that makes up for the pruned ones"
     )
-    pattern: str = Field("unstructured", description="which shapes of zeros are allowed")
+    pattern: Literal["unstructured"] = Field(
+        "unstructured", description="which shapes of zeros are allowed: unstructured"
+    )
     allocation: Literal["global", "uniform"] = Field(
         "global", description="one threshold for the network, or one for each layer"
     )

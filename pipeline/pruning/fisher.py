@@ -109,7 +109,7 @@ class GradientSpaceInverse:
         K = torch.eye(N, dtype=torch.float64, device=self._G.device) * (self._damping * N)
         K = K.expand(*self._G.shape[:-1], N).clone()
         for g, place in self._columns():
-            kept = g if keep is None else g * keep[..., None, place]
+            kept = g if keep is None else _columns_of(g, keep[..., place])
             K += kept @ kept.mT
         return K
 
@@ -156,6 +156,13 @@ class WeightSpaceInverse:
         lost = (self._F @ w.masked_fill(keep, 0.0)[..., None])[..., 0]
         change = _cholesky_solve(lost.masked_fill(~keep, 0.0), L)
         return (w + change).masked_fill(~keep, 0.0)
+
+
+def _columns_of(g: Tensor, keep: Tensor) -> Tensor:
+    """Leave out the columns of ``g`` outside ``keep``, or zero them where blocks differ in them."""
+    if keep.numel() == keep.shape[-1]:
+        return g[..., keep.reshape(-1)]
+    return g * keep[..., None, :]
 
 
 def _cholesky_solve(v: Tensor, L: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -28,11 +28,7 @@ def find_prunables(
     Raises:
         ValueError: when a pattern matches nothing, or nothing is left to prune.
     """
-    layers = {
-        f"{name}.weight" if name else "weight": layer
-        for name, layer in module.named_modules()
-        if isinstance(layer, _ConvNd | nn.Linear) and isinstance(layer.weight, nn.Parameter)
-    }
+    layers = _weighted_layers(module)
     for pattern in [*include, *exclude]:
         if pattern not in (FIRST_CONV, LAST_LINEAR, "*") and not _matches(pattern, layers):
             raise ValueError(
@@ -50,7 +46,20 @@ def find_prunables(
     return chosen
 
 
-def _expand(pattern: str, layers: dict[str, nn.Module]) -> list[str]:
+def _weighted_layers(module: nn.Module) -> dict[str, _ConvNd | nn.Linear]:
+    """Return the layers by the name of their weight; of layers that share one, the first."""
+    layers: dict[str, _ConvNd | nn.Linear] = {}
+    seen: set[int] = set()
+    for name, layer in module.named_modules():
+        if not isinstance(layer, _ConvNd | nn.Linear) or not isinstance(layer.weight, nn.Parameter):
+            continue
+        if id(layer.weight) not in seen:
+            seen.add(id(layer.weight))
+            layers[f"{name}.weight" if name else "weight"] = layer
+    return layers
+
+
+def _expand(pattern: str, layers: Mapping[str, nn.Module]) -> list[str]:
     if pattern == FIRST_CONV:
         return [name for name, layer in layers.items() if isinstance(layer, _ConvNd)][:1]
     if pattern == LAST_LINEAR:
@@ -58,7 +67,7 @@ def _expand(pattern: str, layers: dict[str, nn.Module]) -> list[str]:
     return _matches(pattern, layers)
 
 
-def _matches(pattern: str, layers: dict[str, nn.Module]) -> list[str]:
+def _matches(pattern: str, layers: Mapping[str, nn.Module]) -> list[str]:
     return [name for name in layers if fnmatchcase(name, pattern)]
 
 

@@ -1,0 +1,128 @@
+"""What the user sees while work goes on: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Task as RichTask
+from rich.table import Table
+from rich.text import Text
+
+from ..support.progress import Silent, Task
+
+_FIRST_LINE_S, _LINE_EVERY_S = 5.0, 30.0
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.0f} {task.fields['unit']}/s" if speed else "")
+
+
+class _BarTask:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self._progress.update(self._task, advance=amount, note=note)
+
+
+class _LineTask:
+    """Says where work stands now and then, for logs."""
+
+    def __init__(self, console: Console, what: str, total: int, unit: str) -> None:
+        self._console, self._what, self._total, self._unit = console, what, total, unit
+        self._begin = monotonic()
+        self._next = self._begin + _FIRST_LINE_S
+        self._done = 0
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self._done += amount
+        now = monotonic()
+        if now >= self._next and self._done < self._total:
+            self._next = now + _LINE_EVERY_S
+            passed = now - self._begin
+            left = passed / self._done * (self._total - self._done)
+            self._line(f"{self._done} of {self._total} {self._unit}s, {left:.0f} s left", note)
+
+    def finish(self) -> None:
+        self._line(f"{self._done} {self._unit}s in {monotonic() - self._begin:.1f} s", "")
+
+    def _line(self, text: str, note: str) -> None:
+        self._console.print(f"{self._what}: {text}{', ' + note if note else ''}", soft_wrap=True)
+
+
+class Terminal:
+    """A reporter for people: results on stdout; progress where a terminal is, or as lines."""
+
+    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
+        self._verbose, self._quiet = verbose, quiet
+        self._out = Console(highlight=False)
+        self._error = Console(stderr=True, highlight=False)
+        self._live = self._out if self._out.is_terminal else self._error
+
+    def say(self, text: str) -> None:
+        """Print a result, unless asked to be quiet."""
+        if not self._quiet:
+            self._out.print(text, markup=False, soft_wrap=True)
+
+    def detail(self, text: str) -> None:
+        """Print a line for those who asked for more."""
+        if self._verbose:
+            self.say(text)
+
+    def warn(self, text: str) -> None:
+        """Print a warning to stderr, always."""
+        sys.stdout.flush()
+        self._error.print(f"wfpipe: warning: {text}", markup=False, soft_wrap=True)
+
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
+        """Print a table whose first row is its header; the first column is text."""
+        if self._quiet:
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index, title in enumerate(rows[0]):
+            table.add_column(title, justify="right" if index else "left", no_wrap=True)
+        for row in rows[1:]:
+            table.add_row(*(Text(cell) for cell in row))
+        width = None if self._out.is_terminal else 200
+        self._out.print(table, width=width)
+
+    @contextmanager
+    def task(self, what: str, total: int, unit: str) -> Iterator[Task]:
+        """Show a bar with rate and time left on a terminal, or lines now and then elsewhere."""
+        if self._quiet or total == 0:
+            with Silent().task(what, total, unit) as silent:
+                yield silent
+        elif self._live.is_terminal:
+            with self._progress() as progress:
+                yield _BarTask(progress, progress.add_task(what, total=total, unit=unit, note=""))
+        else:
+            lines = _LineTask(self._error, what, total, unit)
+            yield lines
+            lines.finish()
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._live,
+            transient=True,
+        )

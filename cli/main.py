@@ -1,0 +1,102 @@
+"""The program ``wfpipe``: finds the command, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from ..support.errors import CheckFailed, InputError
+
+COMMANDS = {
+    "prune-and-export": "The whole job: prune, export, check, measure, gate and pack.",
+    "prune": "Prune a network and fine-tune it, without exporting it.",
+    "export": "Write the ONNX files of a pruned run.",
+    "validate": "Measure one ONNX file against another, and apply gates.",
+    "package": "Pack the model of a run for a device.",
+    "verify": "Check a package: digests, and the golden samples replayed.",
+    "inspect": "Show layers, shapes and sparsity of a model file or package.",
+    "recipe": "Print the default recipe, or check one.",
+}
+_BAD_INPUT, _CHECK_FAILED, _FAULT, _INTERRUPTED = 2, 3, 1, 130
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used, not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"..{cmd_name.replace('-', '_')}", __name__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from .. import __version__
+
+        click.echo(f"wfpipe {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, callback=_print_version, expose_value=False, is_eager=True,
+    help="Show the version and exit.",
+)  # fmt: skip
+def group() -> None:
+    """Make a trained PyTorch model small: prune it with WoodFisher, export it to ONNX, prove in
+    ONNX Runtime what was gained and what it cost, and pack it for a device.
+
+    With no arguments, `wfpipe prune-and-export` runs a demo on handwritten digits.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and exit: 0 done, 1 fault, 2 bad input, 3 check failed, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        code = group.main(given, prog_name="wfpipe", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _FAULT
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("wfpipe: interrupted", err=True)
+        code = _INTERRUPTED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        code, line = _explain(error)
+        click.echo(f"wfpipe: {' '.join(line.split())}", err=True)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Return the exit code of an error, and the line that says what to do about it."""
+    if isinstance(error, InputError):
+        return _BAD_INPUT, f"error: {error}"
+    if isinstance(error, CheckFailed):
+        return _CHECK_FAILED, f"check failed: {error}"
+    if isinstance(error, click.ClickException):
+        return _BAD_INPUT, f"error: {error.format_message()}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return _BAD_INPUT, (
+            "error: out of memory: lower data.batch, prune.gradients or data.limit_train, "
+            "or use a device with more memory"
+        )
+    return _FAULT, f"fault in wfpipe: {type(error).__name__}: {error} (--debug shows where)"

@@ -1,0 +1,113 @@
+"""Options that several commands share, and how they become a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..pipeline.recipe import (
+    Values,
+    merge,
+    parse_assignment,
+    read_recipe_file,
+    section_models,
+)
+from ..support.errors import InputError
+from .console import Terminal
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FLAGS = {
+    "model": ("model", "name", str, "NAME"),
+    "weights": ("model", "weights", str, "FILE"),
+    "data": ("data", "source", str, "SOURCE"),
+    "sparsity": ("prune", "sparsity", float, "SHARE"),
+    "criterion": ("prune", "criterion", str, "NAME"),
+    "pattern": ("prune", "pattern", str, "NAME"),
+    "epochs": ("finetune", "epochs", int, "N"),
+    "device": ("run", "device", str, "NAME"),
+    "seed": ("run", "seed", int, "N"),
+    "max-accuracy-drop": ("gates", "max_accuracy_drop", float, "POINTS"),
+    "max-latency-ms": ("gates", "max_latency_ms", float, "MS"),
+    "min-speedup": ("gates", "min_speedup", float, "RATIO"),
+    "min-compression": ("gates", "min_compression", float, "RATIO"),
+    "min-sparsity": ("gates", "min_sparsity", float, "SHARE"),
+}
+"""Flag → (section, key, type, placeholder) of the recipe value that it sets."""
+GATES = tuple(name for name, (section, *_) in FLAGS.items() if section == "gates")
+
+
+def recipe_flags(*names: str) -> Callable[[Command], Command]:
+    """Add the named flags, with the recipe's descriptions and defaults as their help."""
+    sections = section_models()
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names):
+            section, key, kind, metavar = FLAGS[name]
+            field = sections[section].model_fields[key]
+            default = "" if field.default is None else f"  [default: {field.default}]"
+            option = click.option(
+                f"--{name}", f"{section}__{key}", type=kind, metavar=metavar,
+                help=f"{field.description}{default}",
+            )  # fmt: skip
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def recipe_options(command: Command) -> Command:
+    """Add ``--recipe`` and ``--set``."""
+    command = click.option(
+        "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+        help="Set any recipe value, such as prune.damping=1e-4; see `wfpipe recipe`.",
+    )(command)  # fmt: skip
+    return click.option(
+        "--recipe", "recipe_file", metavar="FILE", help="Recipe in YAML; flags and --set win over it."
+    )(command)
+
+
+def output_options(command: Command) -> Command:
+    """Add ``-v``, ``-q`` and ``--debug``."""
+    command = click.option("--debug", is_flag=True, help="Show where an error comes from.")(command)
+    command = click.option("-q", "--quiet", is_flag=True, help="Warnings and errors only.")(command)
+    return click.option("-v", "--verbose", is_flag=True, help="Say more.")(command)
+
+
+def terminal(options: dict[str, Any]) -> Terminal:
+    """Take the output options out of a command's options and build the reporter they ask for."""
+    options.pop("debug")
+    return Terminal(verbose=options.pop("verbose"), quiet=options.pop("quiet"))
+
+
+def layers(options: dict[str, Any]) -> tuple[Values | None, Values]:
+    """Take the recipe options out of a command's options.
+
+    Returns:
+        The values of the recipe file (None where there is none), and those of ``--set`` and of
+        the flags, the flags winning.
+    """
+    path = options.pop("recipe_file")
+    assigned = [parse_assignment(text) for text in options.pop("assignments")]
+    flags: Values = {}
+    for name in [name for name in options if "__" in name]:
+        value = options.pop(name)
+        if value is not None:
+            section, key = name.split("__")
+            flags.setdefault(section, {})[key] = value
+    return (read_recipe_file(Path(path)) if path else None), merge([*assigned, flags])
+
+
+def existing_run(path: str) -> Path:
+    """Return the folder of a run that a command continues.
+
+    Raises:
+        InputError: when it is not there.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise InputError(f"run directory {path!r} does not exist")
+    return folder

@@ -1,0 +1,96 @@
+"""The run directory: its files, and who may write into it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ..support.errors import InputError
+from ..support.files import write_text
+from .recipe import Recipe, read_recipe_file, resolve
+
+
+class RunDirectory:
+    """The files of one run, by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.log = path / "log.jsonl"
+        self.checkpoint = path / "checkpoint.pt"
+        self.weights = path / "pruned.safetensors"
+        self.masks = path / "masks.safetensors"
+        self.dense = path / "dense.onnx"
+        self.model = path / "model.onnx"
+        self.report = path / "report.json"
+        self.page = path / "report.html"
+        self.package = path / "package.zip"
+
+    def files(self) -> list[Path]:
+        """Return every file a run may leave, the one that marks the folder as a run last."""
+        return [
+            self.checkpoint, self.log, self.weights, self.masks, self.dense, self.model,
+            self.report, self.page, self.package, self.recipe,
+        ]  # fmt: skip
+
+    def holds_run(self) -> bool:
+        """Tell whether a file of a run is there."""
+        return any(file.exists() for file in self.files())
+
+    def read_recipe(self) -> Recipe:
+        """Return the recipe that the run was started with.
+
+        Raises:
+            InputError: when there is no run here.
+        """
+        if not self.recipe.is_file():
+            raise InputError(f"{str(self.path)!r} holds no run: {self.recipe.name} is not there")
+        return resolve(read_recipe_file(self.recipe))
+
+    def check_free(self, *, overwrite: bool) -> None:
+        """Refuse a folder that holds a run already, or one that cannot be written to.
+
+        Raises:
+            InputError: naming the folder and the remedy.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"--out {str(self.path)!r} is a file, not a folder")
+        if self.holds_run() and not overwrite:
+            raise InputError(
+                f"--out {str(self.path)!r} already holds a run: pass --resume to continue it, "
+                "--overwrite to replace it, or another folder"
+            )
+
+    def begin(self, recipe: Recipe) -> None:
+        """Remove the files of an earlier run and write the recipe, which marks a run."""
+        for file in self.files():
+            file.unlink(missing_ok=True)
+        write_text(self.recipe, recipe.to_yaml())
+
+
+def default_directory(model: str) -> Path:
+    """Return the first of ``runs/MODEL``, ``runs/MODEL-2``, … that is not there yet."""
+    stem = Path(model).stem if ".py:" in model else model
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).strip(".-") or "run"
+    number, path = 1, Path("runs") / safe
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{safe}-{number}"
+    return path
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Refuse to start work whose result does not fit on the disk of ``path``.
+
+    Raises:
+        InputError: naming the folder, the bytes needed and the bytes free.
+    """
+    parent = path
+    while not parent.exists():
+        parent = parent.parent
+    free = shutil.disk_usage(parent).free
+    if free < needed:
+        raise InputError(
+            f"--out {str(path)!r} needs about {needed / 2**20:.0f} MiB, "
+            f"but only {free / 2**20:.0f} MiB are free there"
+        )

@@ -1,0 +1,1 @@
+"""Two ONNX files and a data set in, a report with gates out."""

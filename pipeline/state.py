@@ -1,0 +1,79 @@
+"""What a run needs to continue: one file, replaced whole after each unit of work."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..support.errors import InputError
+from ..support.files import read_bytes, write_bytes, write_text
+
+FORMAT = 1
+Event = dict[str, Any]
+
+
+@dataclass
+class State:
+    """The state of a run after ``done`` units of its timeline.
+
+    ``fingerprint`` tells the dense weights and the data that the run began with; ``history`` is
+    the content of ``log.jsonl``.
+    """
+
+    recipe_digest: str
+    fingerprint: dict[str, Any]
+    device: str
+    done: int = 0
+    model: dict[str, Tensor] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    history: list[Event] = field(default_factory=list)
+
+    def save(self, checkpoint: Path, log: Path) -> None:
+        """Write the checkpoint, then the log that belongs to it; each appears whole."""
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, **content}, buffer)
+        write_bytes(checkpoint, buffer.getvalue())
+        write_text(log, "".join(json.dumps(event) + "\n" for event in self.history))
+
+
+def load_state(checkpoint: Path) -> State:
+    """Read a checkpoint without running code from it.
+
+    Raises:
+        InputError: when it is not a checkpoint of this program's format.
+    """
+    raw = read_bytes(checkpoint, "checkpoint")
+    try:
+        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        if content.pop("format") != FORMAT:
+            raise ValueError("another format")
+        return State(**content)
+    except (
+        RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError,
+        pickle.UnpicklingError,
+    ):  # fmt: skip
+        raise InputError(
+            f"checkpoint {str(checkpoint)!r} cannot be read: it is damaged or of another version; "
+            "start again with --overwrite"
+        ) from None
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 in hex of names, shapes, types and values."""
+    result = hashlib.sha256()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        result.update(f"{name} {tuple(plain.shape)} {plain.dtype};".encode())
+        result.update(plain.reshape(-1).view(torch.uint8).numpy())
+    return result.hexdigest()
