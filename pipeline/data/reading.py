@@ -1,0 +1,168 @@
+"""Samples as their source has them, and how one is brought to the form of the network's input."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ...support.errors import InputError
+from .augment import Box
+
+Kind = Literal["image", "features"]
+Values = npt.NDArray[Any]
+Item = Image.Image | Values
+
+_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
+
+
+class BadImageError(InputError):
+    """An image that cannot be read: left out where the user asked for that."""
+
+
+class Reader(Protocol):
+    """A split of a data set: numbered samples, read one at a time.
+
+    ``threads`` says whether several threads may read at once, ``processes`` whether it can be
+    sent to other processes, and ``fixed`` whether a sample is the same each time it is read.
+    """
+
+    threads: bool
+    processes: bool
+    fixed: bool
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, seed: int) -> Item:
+        """Return an image, uint8[c, h, w] or float32[...]; ``seed`` fixes what is random in it.
+
+        Raises:
+            InputError: when it cannot be read; :class:`BadImageError` when it is an image file.
+        """
+
+    def header(self, index: int) -> tuple[str | None, tuple[int, ...]]:
+        """Return the mode (of a Pillow image) and the shape, (h, w) for a Pillow image."""
+
+    def name(self, index: int) -> str:
+        """Return what the sample is called in a message, such as its path."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The samples of a split and their class indices, Int[n]."""
+
+    reader: Reader
+    targets: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The two splits of a data set as they come."""
+
+    kind: Kind
+    train: Split
+    test: Split
+    class_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """What every sample is brought to.
+
+    ``mode`` is ``"L"``, ``"RGB"``, or None for arrays, whose channels stay as they are. ``first``
+    names the sample that gave the shape when nothing else did.
+    """
+
+    kind: Kind
+    mode: str | None
+    shape: tuple[int, ...]
+    first: str | None = None
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.float32]:
+        """The type of a sample's values in this form."""
+        return np.uint8 if self.kind == "image" else np.float32
+
+    @property
+    def bytes(self) -> int:
+        """The memory that a sample takes in this form."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def check(self, mode: str | None, shape: tuple[int, ...], name: str) -> None:
+        """Check the mode and the shape of a sample as they come.
+
+        Raises:
+            BadImageError: when the pixels are not of 8 bits.
+            InputError: when the shape is not the one that all samples must have.
+        """
+        if mode is not None and mode not in _EIGHT_BIT:
+            raise BadImageError(f"image {name} has pixels of mode {mode}: 8-bit images are needed")
+        if (mode is None) != (self.mode is None):
+            raise InputError(f"{name} must be of the same type as the first training sample")
+        if self.kind == "features" and shape != self.shape:
+            raise InputError(f"{name} has shape {shape}: {self.first} has {self.shape}")
+        if self.kind == "features":
+            return
+        if mode is None and shape[0] != self.shape[0]:
+            raise InputError(f"{name} has {shape[0]} channels: the others have {self.shape[0]}")
+        if self.first is not None and shape[-2:] != self.shape[-2:]:
+            raise InputError(
+                f"images differ in size: {self.first} is {pixels(self.shape)} and {name} is "
+                f"{pixels(shape)}; resize all of them, for example with "
+                f"--set data.size={self.shape[-2]},{self.shape[-1]}"
+            )
+
+    def fit(self, item: Item, name: str, box: Box | None = None) -> Values:
+        """Bring a sample to this form; of an image, the part in ``box`` if there is one.
+
+        Returns:
+            uint8[c, h, w] for an image, float32[...] for features.
+        """
+        if isinstance(item, Image.Image):
+            self.check(item.mode, (item.height, item.width), name)
+            return self._from_image(item, name, box)
+        if item.dtype != self.dtype:
+            raise InputError(f"{name} must be of the same type as the first training sample")
+        self.check(None, item.shape, name)
+        if self.kind == "features" or (item.shape == self.shape and box is None):
+            return item
+        planes = [_resize(Image.fromarray(plane), self.shape, box) for plane in item]
+        return np.stack([np.asarray(plane) for plane in planes])
+
+    def _from_image(self, image: Image.Image, name: str, box: Box | None) -> Values:
+        try:
+            if image.mode == "P" and "transparency" in image.info:
+                image = image.convert("RGBA")
+            values = np.asarray(_resize(image.convert(self.mode), self.shape, box))
+        except (OSError, ValueError) as error:
+            raise BadImageError(f"cannot read image {name}: {brief(error)}") from None
+        return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+
+
+def _resize(image: Image.Image, shape: tuple[int, ...], box: Box | None) -> Image.Image:
+    size = (shape[-1], shape[-2])
+    if box is None and image.size == size:
+        return image
+    return image.resize(size, Image.Resampling.BILINEAR, box=box)
+
+
+def pixels(shape: tuple[int, ...]) -> str:
+    """Return height × width in words."""
+    return f"{shape[-2]} × {shape[-1]}"
+
+
+def header_of(item: Item) -> tuple[str | None, tuple[int, ...]]:
+    """Return what :meth:`Reader.header` returns, of a sample that was read."""
+    if isinstance(item, Image.Image):
+        return item.mode, (item.height, item.width)
+    return None, item.shape
+
+
+def brief(error: BaseException) -> str:
+    """Put an error of other software into less than a line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

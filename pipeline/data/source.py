@@ -1,0 +1,277 @@
+"""Where samples come from: opens the data of a recipe and hands out prepared batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...exporters.preprocessing import Preprocessing
+from ...models.sources import is_factory
+from ...support.errors import InputError, unknown
+from ...support.memory import available_memory
+from ...support.progress import Reporter
+from ..recipe import DataSettings
+from .arrays import ArrayReader, open_npz
+from .augment import Augmentation
+from .digits import CLASS_NAMES, load_digits
+from .factory import open_factory
+from .hub import open_hub
+from .image_folder import open_folder
+from .loader import Key
+from .randomness import permutation, stream
+from .reading import BadImageError, Form, Reader, Source, Split, Values
+from .samples import Samples, with_remedy
+from .settle import Rules, settle
+
+# A heuristic: the cache leaves most of the free memory to the gradients and the network.
+CACHE_SHARE = 1 / 4
+
+_FORMS = (
+    "Other forms: an image folder, FILE.npz, FILE.py:FACTORY (a function that returns the train "
+    "and the test data set), hf:NAME"
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The training and the test split, and how their samples are prepared for the network.
+
+    ``class_names`` is known for digits, folders and hf: data; ``classes`` is their number, or the
+    highest label + 1. ``preprocessing.shape`` is the shape of a prepared sample.
+    """
+
+    train: Samples
+    test: Samples
+    class_names: tuple[str, ...] | None
+    classes: int
+    preprocessing: Preprocessing
+    source: str
+    seed: int
+    augmentation: Augmentation | None
+    workers: int
+
+    def training_batches(self, *, epoch: int, batch: int, augment: bool = True) -> Batches:
+        """Return one pass over the training split.
+
+        The order is fixed by the seed and the epoch, the augmentation by the seed, the epoch and
+        the sample, whatever the number of workers. A last batch of a single sample is dropped:
+        batch norm has no variance to take from it.
+
+        Args:
+            epoch: number of the pass.
+            batch: samples per batch.
+            augment: whether the recipe's augmentation is applied.
+        """
+        order = permutation(stream(self.seed, "order", epoch), len(self.train))
+        keys = _cut(order, batch)
+        if batch > 1 and len(keys[-1]) == 1:
+            del keys[-1]
+        name = stream(self.seed, "train", epoch)
+        return self._batches(self.train, keys, name, self.augmentation if augment else None)
+
+    def test_batches(self, *, batch: int) -> Batches:
+        """Return all test samples in order, ``batch`` at a time, without augmentation."""
+        keys = _cut(np.arange(len(self.test), dtype=np.int64), batch)
+        return self._batches(self.test, keys, stream(self.seed, "test"), None)
+
+    def fisher_batches(self, *, draw: int, count: int, batch: int) -> Batches:
+        """Return ``count`` batches of ``batch`` training samples without augmentation.
+
+        They are drawn without replacement until the split is used up, and then again in a new
+        order; the orders are fixed by the seed and ``draw``, the number of the collection of
+        gradients.
+        """
+        name = stream(self.seed, "fisher", draw)
+        needed, size = count * batch, len(self.train)
+        turns = [permutation(stream(name, turn), size) for turn in range(-(-needed // size))]
+        return self._batches(self.train, _cut(np.concatenate(turns)[:needed], batch), name, None)
+
+    def _batches(
+        self, samples: Samples, keys: list[Key], name: int, augmentation: Augmentation | None
+    ) -> Batches:
+        read = _Read(samples, name, augmentation)
+        return Batches(read, keys, self.preprocessing.prepare, self.workers)
+
+
+@dataclass(frozen=True)
+class _Read:
+    samples: Samples
+    name: int
+    augmentation: Augmentation | None
+
+    def __call__(self, positions: Key) -> Values:
+        return self.samples.batch(positions, self.name, self.augmentation)
+
+
+class Batches:
+    """Batches of prepared inputs float32[n, *shape] and class indices Long[n]; has a length."""
+
+    def __init__(
+        self, read: _Read, keys: Sequence[Key], prepare: Callable[[Tensor], Tensor], workers: int
+    ) -> None:
+        self._read = read
+        self._keys = keys
+        self._prepare = prepare
+        self._workers = workers
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        samples = self._read.samples
+        read = samples.in_order(self._read, self._keys, workers=self._workers)
+        for key, values in zip(self._keys, read, strict=True):
+            yield self._prepare(torch.from_numpy(values)), samples.targets[torch.from_numpy(key)]
+
+
+def open_data(settings: DataSettings, *, seed: int, reporter: Reporter) -> Data:
+    """Open the data that a recipe names, check it, and read it into memory where it fits.
+
+    At most a quarter of the free memory is used for decoded images.
+
+    Args:
+        settings: the data section of the recipe.
+        seed: fixes orders, augmentation and subsets.
+        reporter: where the progress of reading goes.
+
+    Raises:
+        InputError: when the source is missing, unreadable, or does not fit the settings.
+    """
+    source = _find(settings, reporter)
+    if source.kind == "features" and (settings.augment or settings.size is not None):
+        key = "augment" if settings.augment else "size"
+        raise InputError(f"data.{key} needs images: {settings.source!r} holds float features")
+    for part, split in (("train", source.train), ("test", source.test)):
+        _check_classes(split, part, settings.source)
+    form = _form(source, settings)
+    _check_channels(form, settings)
+    augmentation = Augmentation(frozenset(settings.augment), settings.crop_padding)
+    rules = Rules(
+        limit=settings.limit_train,
+        seed=seed,
+        skip_bad=settings.skip_bad_images,
+        workers=settings.workers,
+        cacheable=not augmentation.resizes,
+        budget=int(available_memory() * CACHE_SHARE),
+    )
+    train = settle(source.train, form, "train", rules, reporter)
+    left = rules.budget - (len(train) * form.bytes if train.cache is not None else 0)
+    rules = replace(rules, limit=settings.limit_test, cacheable=True, budget=left)
+    test = settle(source.test, form, "test", rules, reporter)
+    names = source.class_names
+    highest = max(int(split.targets.max()) for split in (source.train, source.test))
+    return Data(
+        train=train,
+        test=test,
+        class_names=names,
+        classes=len(names) if names is not None else highest + 1,
+        preprocessing=Preprocessing(
+            kind=form.kind, shape=form.shape, mean=tuple(settings.mean), std=tuple(settings.std)
+        ),
+        source=settings.source,
+        seed=seed,
+        augmentation=augmentation if settings.augment else None,
+        workers=settings.workers,
+    )
+
+
+def _cut(order: Key, batch: int) -> list[Key]:
+    return [order[start : start + batch] for start in range(0, len(order), batch)]
+
+
+def _find(settings: DataSettings, reporter: Reporter) -> Source:
+    """Recognise the source by its form and open it."""
+    name = settings.source
+    path = Path(name)
+    if name == "digits":
+        return _digits()
+    if name.startswith("hf:") and name != "hf:":
+        return open_hub(name.removeprefix("hf:"))
+    if is_factory(name):
+        return open_factory(name, workers=settings.workers, reporter=reporter)
+    if name.endswith(".npz"):
+        return open_npz(path)
+    if path.is_dir():
+        return open_folder(path)
+    if path.exists():
+        raise InputError(f"data {name!r} is a file of an unknown kind; known: digits. {_FORMS}")
+    if len(path.parts) > 1:
+        raise InputError(f"data folder {name!r} does not exist")
+    raise unknown("data set", name, ["digits"], more=_FORMS)
+
+
+def _digits() -> Source:
+    digits = load_digits()
+    splits = [
+        Split(ArrayReader(images[:, None], part), labels.astype(np.int64))
+        for images, labels, part in (
+            (digits.train_images, digits.train_labels, "train"),
+            (digits.test_images, digits.test_labels, "test"),
+        )
+    ]
+    return Source("image", splits[0], splits[1], CLASS_NAMES)
+
+
+def _check_classes(split: Split, part: str, source: str) -> None:
+    labels = np.unique(split.targets)
+    if len(labels) == 0:
+        raise InputError(f"data {source!r} has no samples in its {part} split")
+    if part == "train" and len(labels) == 1:
+        raise InputError(
+            f"data {source!r} has one class only ({labels[0]}) in its {part} split: "
+            "at least two are needed"
+        )
+
+
+def _form(source: Source, settings: DataSettings) -> Form:
+    """Decide the form of the samples from the first readable one of each training class.
+
+    Images are grayscale if all of these are, else RGB. Their size is ``data.size``, or that of the
+    first, which all the others must then have.
+    """
+    reader = source.train.reader
+    if source.kind == "features":
+        return Form("features", None, reader.header(0)[1], reader.name(0))
+    labels = np.unique(source.train.targets)
+    firsts = [
+        _first_readable(
+            reader, np.flatnonzero(source.train.targets == label), settings.skip_bad_images
+        )
+        for label in labels
+    ]
+    modes = {mode for _, mode, _ in firsts}
+    first, mode, shape = firsts[0]
+    if mode is None:
+        channels, mode = shape[0], None
+    else:
+        channels, mode = (1, "L") if modes <= {"1", "L"} else (3, "RGB")
+    if settings.size is None:
+        return Form("image", mode, (channels, *shape[-2:]), reader.name(first))
+    return Form("image", mode, (channels, settings.size[0], settings.size[-1]))
+
+
+def _first_readable(
+    reader: Reader, indices: Key, skip_bad: bool
+) -> tuple[int, str | None, tuple[int, ...]]:
+    for index in indices.tolist():
+        try:
+            return index, *reader.header(index)
+        except BadImageError as error:
+            problem = error
+            if not skip_bad:
+                raise with_remedy(error) from None
+    raise InputError(f"no image of a class can be read; the last problem: {problem}")
+
+
+def _check_channels(form: Form, settings: DataSettings) -> None:
+    for key, values in (("mean", settings.mean), ("std", settings.std)):
+        if len(values) not in (1, form.shape[0]):
+            raise InputError(
+                f"data.{key} must be one number or one for each channel ({form.shape[0]}), "
+                f"got {len(values)}"
+            )
