@@ -86,8 +86,12 @@ class Terminal:
 
     def warn(self, text: str) -> None:
         """Print a warning to stderr, always."""
+        self.fail(f"warning: {text}")
+
+    def fail(self, text: str) -> None:
+        """Print a check that failed to stderr, always."""
         sys.stdout.flush()
-        self._error.print(f"wfpipe: warning: {text}", markup=False, soft_wrap=True)
+        self._error.print(f"wfpipe: {text}", markup=False, soft_wrap=True)
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Print a table whose first row is its header; the first column is text."""

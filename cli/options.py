@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ..pipeline.directory import RunDirectory
 from ..pipeline.recipe import (
     Values,
     merge,
@@ -30,6 +31,7 @@ FLAGS = {
     "epochs": ("finetune", "epochs", int, "N"),
     "device": ("run", "device", str, "NAME"),
     "seed": ("run", "seed", int, "N"),
+    "out": ("run", "out", str, "FOLDER"),
     "max-accuracy-drop": ("gates", "max_accuracy_drop", float, "POINTS"),
     "max-latency-ms": ("gates", "max_latency_ms", float, "MS"),
     "min-speedup": ("gates", "min_speedup", float, "RATIO"),
@@ -101,13 +103,12 @@ def layers(options: dict[str, Any]) -> tuple[Values | None, Values]:
     return (read_recipe_file(Path(path)) if path else None), merge([*assigned, flags])
 
 
-def existing_run(path: str) -> Path:
+def existing_run(path: str) -> RunDirectory:
     """Return the folder of a run that a command continues.
 
     Raises:
         InputError: when it is not there.
     """
-    folder = Path(path)
-    if not folder.is_dir():
+    if not Path(path).is_dir():
         raise InputError(f"run directory {path!r} does not exist")
-    return folder
+    return RunDirectory(Path(path))

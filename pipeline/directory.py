@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..support.errors import InputError
 from ..support.files import write_text
-from .recipe import Recipe, read_recipe_file, resolve
+from .recipe import Recipe, Values, read_recipe_file, resolve
 
 
 class RunDirectory:
@@ -77,6 +77,27 @@ def default_directory(model: str) -> Path:
         number += 1
         path = Path("runs") / f"{safe}-{number}"
     return path
+
+
+def continued_recipe(directory: RunDirectory, file: Values | None, flags: Values) -> Recipe:
+    """Return the recipe of the run in ``directory``, having checked that no value was changed.
+
+    Args:
+        directory: holds the run.
+        file: the values of the recipe file given now, or None.
+        flags: the values set by flags now; those not given are as the run has them.
+
+    Raises:
+        InputError: listing what differs.
+    """
+    stored = directory.read_recipe()
+    now = resolve(file if file is not None else stored.to_dict(), flags)
+    changed = stored.differences(now)
+    if changed:
+        raise InputError(
+            f"cannot resume {str(directory.path)!r} with another recipe: " + "; ".join(changed)
+        )
+    return stored
 
 
 def check_space(path: Path, needed: int) -> None:

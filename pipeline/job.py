@@ -17,7 +17,7 @@ from .directory import RunDirectory, check_space
 from .prune_step import check_memory
 from .pruning.prunables import find_prunables
 from .recipe import Recipe
-from .seeds import derive
+from .data.randomness import stream
 from .state import State, digest_tensors, load_state
 
 
@@ -53,7 +53,7 @@ def open_job(
     if not resume:
         directory.check_free(overwrite=overwrite)
     placement = place(recipe.run.device, recipe.finetune.precision)
-    data = open_data(recipe.data, seed=derive(recipe.run.seed, "data"), reporter=reporter)
+    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
     module = _open_model(recipe, data)
     check_outputs(module, data)
     placement.network(module)
@@ -107,7 +107,7 @@ def _open_model(recipe: Recipe, data: Data) -> nn.Module:
         input_shape=data.preprocessing.shape,
         classes=data.classes,
         options=recipe.model.options,
-        seed=derive(recipe.run.seed, "weights"),
+        seed=stream(recipe.run.seed, "weights"),
     ).module
 
 

@@ -13,7 +13,7 @@ from .job import Job
 from .prune_step import prune_step
 from .pruning.masks import mask_optimizer, mask_weights, sparsity
 from .pruning.schedule import sparsities
-from .seeds import derive
+from .data.randomness import stream
 from .state import Event
 from .timeline import Unit, timeline
 from .training.evaluate import accuracy
@@ -29,7 +29,7 @@ def prune_stage(job: Job) -> None:
     optimizer = build_optimizer(job.module, job.recipe.finetune)
     _restore(job, optimizer)
     for unit in units[job.state.done :]:
-        torch.manual_seed(derive(job.recipe.run.seed, unit.kind, unit.index))
+        torch.manual_seed(stream(job.recipe.run.seed, unit.kind, unit.index))
         run = _prune if unit.kind == "prune" else _train
         event = run(job, optimizer, unit)
         _save(job, optimizer, event)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -217,10 +219,10 @@ class Recipe(_Section):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def differences(self, other: Recipe) -> list[str]:
-        """Return ``"section.key: here, there"`` for each value that differs, less ``run.out``."""
+        """Say for each value that ``other`` changes what it was and is; ``run.out`` is left out."""
         mine, theirs = self.to_dict(), other.to_dict()
         return [
-            f"{section}.{key}: {value!r}, {theirs[section][key]!r}"
+            f"{section}.{key} was {value!r} and is now {theirs[section][key]!r}"
             for section, values in mine.items()
             for key, value in values.items()
             if value != theirs[section][key] and (section, key) != ("run", "out")
@@ -296,6 +298,20 @@ def section_models() -> dict[str, type[BaseModel]]:
     }
 
 
+def describe_defaults() -> str:
+    """Return the default recipe as YAML, each key with a comment that says what it means."""
+    lines = []
+    for section, model in section_models().items():
+        lines += [f"# {model.__doc__}", f"{section}:"]
+        defaults = Recipe().to_dict()[section]
+        for key, field in model.model_fields.items():
+            value = yaml.safe_dump(defaults[key], default_flow_style=True, width=1000)
+            entry = f"  {key}: {value.removesuffix('...' + chr(10)).strip()}"
+            lines.append(f"{entry:<36}  # {field.description}")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
 def _check_keys(values: Values) -> None:
     sections = section_models()
     for section, entries in values.items():
@@ -314,4 +330,9 @@ def _first_problem(error: ValidationError) -> str:
     message = message.replace("Input should be", "must be")
     if problem["type"] == "value_error":
         return f"{where}: {message}" if where else message
-    return f"{where}: {message}, got {problem['input']!r}"
+    near = ""
+    if problem["type"] == "literal_error":
+        known = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
+        match = difflib.get_close_matches(str(problem["input"]), known, n=1, cutoff=0.5)
+        near = f"; did you mean {match[0]!r}?" if match else ""
+    return f"{where} {message}, got {problem['input']!r}{near}"

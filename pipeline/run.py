@@ -1,25 +1,28 @@
-"""The stages of a run in order, from a recipe to a package; each can be continued."""
+"""The stages of a run in order, from a recipe to a package, and the stages one by one."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from ..exporters.figures import Report
 from ..exporters.package import write_package
 from ..exporters.report import read_report, write_report
 from ..support.errors import InputError
 from ..support.progress import Reporter
-from .directory import RunDirectory, default_directory
-from .export_stage import dense_stage, export_stage
+from .data.source import Data, open_data
+from .directory import RunDirectory
+from .export_stage import dense_stage, export_stage, real_samples
 from .job import Job, open_job
-from .measure import golden_inputs, measure_files
+from .measure import measure_files
 from .prune_stage import prune_stage
-from .recipe import Recipe, Values, resolve
+from .recipe import Recipe
+from .timeline import timeline
+
+GOLDEN_SAMPLES = 4
+"""Test samples that a package carries with their outputs."""
 
 
 def prune_and_export(
     recipe: Recipe,
-    out: Path | None,
+    directory: RunDirectory,
     reporter: Reporter,
     *,
     resume: bool = False,
@@ -29,64 +32,80 @@ def prune_and_export(
 
     Args:
         recipe: what to do.
-        out: the run directory; None means a new one under ``runs``.
+        directory: where the run is written.
         reporter: where lines and progress go.
-        resume: continue the run in ``out``.
-        overwrite: replace the run in ``out``.
+        resume: continue the run in the directory.
+        overwrite: replace the run in the directory.
 
     Raises:
         InputError: for input that cannot work, before anything is written.
         CheckFailed: when an exported file is not what the run made.
     """
-    directory = RunDirectory(out or default_directory(recipe.model.name))
     if resume and directory.package.exists():
-        reporter.say("the run is complete: showing its report")
+        reporter.say("the run is complete: this is its report")
         return read_report(directory.report)
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
     prune_job(job)
-    return export_job(job)
+    zeros = export_stage(job)
+    report = measure_files(
+        directory.model,
+        directory.dense,
+        data=job.data,
+        recipe=recipe,
+        device=job.placement.device,
+        reporter=reporter,
+        sparsity=zeros.pruned / (zeros.pruned + zeros.kept),
+    )
+    write_report(directory.path, report)
+    _pack(directory, job.data)
+    return report
 
 
 def prune_job(job: Job) -> None:
-    """Measure and export the dense network, then prune it."""
+    """Measure and export the dense network, then prune it; continues where the job stands."""
     dense_stage(job)
     prune_stage(job)
 
 
-def export_job(job: Job) -> Report:
-    """Export the pruned network, measure both files, write the report and the package."""
-    zeros = export_stage(job)
-    report = measure_files(
-        pruned=job.directory.model,
-        dense=job.directory.dense,
-        data=job.data,
-        recipe=job.recipe,
-        placement=job.placement,
-        reporter=job.reporter,
-        sparsity=zeros,
-    )
-    write_report(job.directory.path, report, recipe=job.recipe.to_yaml())
-    package_run(job.directory, job, report)
-    return report
-
-
-def continued_recipe(directory: RunDirectory, file: Values | None, flags: Values) -> Recipe:
-    """Return the recipe of the run in ``directory``, having checked that no value was changed.
-
-    Args:
-        directory: holds the run.
-        file: the values of the recipe file given now, or None.
-        flags: the values set by flags now; those not given are as the run has them.
+def export_run(directory: RunDirectory, reporter: Reporter) -> None:
+    """Export the pruned network of a run anew.
 
     Raises:
-        InputError: listing what differs.
+        InputError: when the run does not exist or its pruning is not finished.
+        CheckFailed: when the exported file is not what the run made.
     """
-    stored = directory.read_recipe()
-    now = resolve(file if file is not None else stored.to_dict(), flags)
-    changed = stored.differences(now)
-    if changed:
+    recipe = directory.read_recipe()
+    job = open_job(recipe, directory, reporter, resume=True)
+    units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
+    if job.state.done < units:
         raise InputError(
-            f"cannot resume {str(directory.path)!r} with another recipe (there, now): "
-            + "; ".join(changed)
+            f"the run in {str(directory.path)!r} is not finished: {job.state.done} of {units} "
+            "steps are done; continue it with prune-and-export --resume"
         )
-    return stored
+    prune_job(job)
+    export_stage(job)
+
+
+def package_run(directory: RunDirectory, reporter: Reporter) -> None:
+    """Pack the model of a run.
+
+    Raises:
+        InputError: when the run has no exported and measured model.
+    """
+    recipe = directory.read_recipe()
+    for needed in (directory.model, directory.report):
+        if not needed.is_file():
+            raise InputError(
+                f"{str(directory.path)!r} has no {needed.name}: "
+                "finish the run with prune-and-export --resume"
+            )
+    _pack(directory, open_data(recipe.data, seed=recipe.run.seed, reporter=reporter))
+
+
+def _pack(directory: RunDirectory, data: Data) -> None:
+    write_package(
+        directory.package,
+        model=directory.model,
+        golden_inputs=real_samples(data, GOLDEN_SAMPLES).numpy(),
+        report=read_report(directory.report),
+    )

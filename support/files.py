@@ -84,6 +84,8 @@ def read_bytes(path: Path, what: str, *, limit: int | None = None) -> bytes:
         raise InputError(f"{what} {str(path)!r} does not exist") from None
     except OSError as error:
         raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror or error}") from None
+    except ValueError:
+        raise InputError(f"{what} {str(path)!r} is not a path: it holds a null byte") from None
 
 
 def _umask() -> int:

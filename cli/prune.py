@@ -1,0 +1,37 @@
+"""``wfpipe prune``: the job up to the sparse weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import output_options, recipe_flags, recipe_options, terminal
+from .run_options import RUN_FLAGS, open_request, run_options
+
+
+@click.command("prune")
+@recipe_flags(*RUN_FLAGS)
+@recipe_options
+@run_options
+@output_options
+def command(**options: Any) -> None:
+    """Prune and fine-tune a trained network; write pruned.safetensors and masks.safetensors.
+
+    `wfpipe export RUN` goes on from there.
+    """
+    reporter = terminal(options)
+    request = open_request(options)
+    from ..pipeline.job import open_job
+    from ..pipeline.run import prune_job
+
+    with request.telling_how_to_continue():
+        job = open_job(
+            request.recipe,
+            request.directory,
+            reporter,
+            resume=request.resume,
+            overwrite=request.overwrite,
+        )
+        prune_job(job)
+    reporter.say(f"sparse weights: {request.directory.weights}")

@@ -1,0 +1,40 @@
+"""``wfpipe prune-and-export``: the whole job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import GATES, output_options, recipe_flags, recipe_options, terminal
+from .run_options import RUN_FLAGS, open_request, run_options
+
+
+@click.command("prune-and-export")
+@recipe_flags(*RUN_FLAGS)
+@recipe_options
+@run_options
+@recipe_flags(*GATES)
+@output_options
+def command(**options: Any) -> int:
+    """Prune and fine-tune a trained network, export it to ONNX, measure it in ONNX Runtime against
+    the dense one, apply gates, and pack it. Without arguments: a demo on handwritten digits.
+
+    Exit codes: 0 done, 2 bad input, 3 a gate failed, 130 interrupted.
+    """
+    reporter = terminal(options)
+    request = open_request(options)
+    from ..pipeline.run import prune_and_export
+    from .results import show_report
+
+    with request.telling_how_to_continue():
+        report = prune_and_export(
+            request.recipe,
+            request.directory,
+            reporter,
+            resume=request.resume,
+            overwrite=request.overwrite,
+        )
+    code = show_report(report, reporter)
+    reporter.say(f"run directory: {request.directory.path}")
+    return code

@@ -1,0 +1,72 @@
+"""Options of the commands that start or continue a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..pipeline.directory import RunDirectory, continued_recipe, default_directory
+from ..pipeline.recipe import Recipe, resolve
+from ..support.errors import InputError
+from .options import FLAGS, Command, layers
+
+RUN_FLAGS = [name for name, (section, *_) in FLAGS.items() if section != "gates"]
+
+
+def run_options(command: Command) -> Command:
+    """Add ``--resume``, ``--overwrite`` and ``--skip-bad-images``."""
+    for name, text in [
+        ("skip-bad-images", "Count and leave out images that cannot be read."),
+        ("overwrite", "Replace the run that --out holds."),
+        ("resume", "Continue the run in --out."),
+    ]:
+        command = click.option(f"--{name}", is_flag=True, help=text)(command)
+    return command
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a user asked for: a recipe, the run directory, and how to treat a run in it."""
+
+    recipe: Recipe
+    directory: RunDirectory
+    resume: bool
+    overwrite: bool
+
+    @contextmanager
+    def telling_how_to_continue(self) -> Iterator[None]:
+        """Say how to continue the run when Ctrl-C ends the block."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.directory.checkpoint.exists():
+                click.echo(
+                    "\nwfpipe: the state after the last finished step is saved; continue with: "
+                    f"wfpipe prune-and-export --resume --out '{self.directory.path}'",
+                    err=True,
+                )
+            raise
+
+
+def open_request(options: dict[str, Any]) -> RunRequest:
+    """Turn a command's options into a request; the output options were taken out before."""
+    resume, overwrite = options.pop("resume"), options.pop("overwrite")
+    if options.pop("skip_bad_images"):
+        options["data__skip_bad_images"] = True
+    file, flags = layers(options)
+    if resume and overwrite:
+        raise InputError("--resume and --overwrite exclude each other")
+    out = flags.get("run", {}).get("out") or (file or {}).get("run", {}).get("out")
+    if resume:
+        if out is None:
+            raise InputError("--resume needs --out: the folder of the run to continue")
+        directory = RunDirectory(Path(out))
+        return RunRequest(continued_recipe(directory, file, flags), directory, True, False)
+    recipe = resolve(file or {}, flags)
+    path = Path(recipe.run.out) if recipe.run.out else default_directory(recipe.model.name)
+    return RunRequest(recipe, RunDirectory(path), False, overwrite)
