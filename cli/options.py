@@ -68,7 +68,10 @@ def recipe_options(command: Command) -> Command:
         help="Set any recipe value, such as prune.damping=1e-4; see `wfpipe recipe`.",
     )(command)  # fmt: skip
     return click.option(
-        "--recipe", "recipe_file", metavar="FILE", help="Recipe in YAML; flags and --set win over it."
+        "--recipe",
+        "recipe_file",
+        metavar="FILE",
+        help="Recipe in YAML; flags and --set win over it.",
     )(command)
 
 

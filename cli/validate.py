@@ -28,7 +28,7 @@ def command(model: str, dense: str, out: str | None, **options: Any) -> int:
     """
     reporter = terminal(options)
     file, flags = layers(options)
-    from ..pipeline.run import validate_models
+    from ..pipeline.measure import validate_models
     from .results import show_report
 
     report = validate_models(

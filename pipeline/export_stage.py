@@ -1,4 +1,4 @@
-"""The stages that write ``dense.onnx`` and ``model.onnx`` and prove that they are what they claim."""
+"""The stages that write ``dense.onnx`` and ``model.onnx``, and prove what these claim."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from .. import __version__
 from ..exporters.batchnorm import batchnorm_scales
 from ..exporters.onnx_file import export_onnx
 from ..exporters.parity import check_parity
+from ..exporters.session import open_session
 from ..exporters.zeros import ZeroCount, check_zeros
 from .data.source import Data
 from .job import Job
+from .measure import session_settings
 from .prune_stage import accuracy_now
 from .pruning.masks import sparsity
 
@@ -24,9 +25,16 @@ PARITY_SAMPLES = 128
 
 
 def dense_stage(job: Job) -> None:
-    """Measure the dense network and export it, before a long run finds that it cannot be."""
+    """Measure the dense network and export it, before a long run finds that it cannot be.
+
+    Raises:
+        InputError: when the network cannot be exported, or the provider asked for is not there.
+        CheckFailed: when the file differs from the network.
+    """
     if not job.directory.dense.exists():
         _export(job, job.directory.dense, sparsity=0.0)
+        settings = session_settings(job.recipe.validate_, job.placement.device)
+        open_session(job.directory.dense, settings)
     if job.state.history:
         return
     reached = accuracy_now(job)

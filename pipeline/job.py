@@ -11,13 +11,13 @@ from torch import nn
 from ..models.registry import load_model
 from ..support.errors import InputError
 from ..support.progress import Reporter
+from .data.randomness import stream
 from .data.source import Data, open_data
 from .device import Placement, place
 from .directory import RunDirectory, check_space
 from .prune_step import check_memory
 from .pruning.prunables import find_prunables
 from .recipe import Recipe
-from .data.randomness import stream
 from .state import State, digest_tensors, load_state
 
 

@@ -1,1 +1,144 @@
 """Two ONNX files and a data set in, a report with gates out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..exporters.environment import describe_environment
+from ..exporters.figures import REPORT_SCHEMA, Report
+from ..exporters.gates import check_gates
+from ..exporters.package_model import load_model
+from ..exporters.report import write_report
+from ..exporters.session import PROVIDERS, SessionSettings, default_threads
+from ..exporters.validation import validate_files
+from ..exporters.verdict import verdict
+from ..exporters.zeros import ZeroCount, file_sparsity, layer_figures
+from ..support.errors import InputError
+from ..support.files import read_bytes
+from ..support.progress import Reporter
+from .data.source import Data, open_data
+from .device import place
+from .recipe import Recipe, ValidateSettings, Values, resolve
+
+_BATCH = 256
+
+
+def session_settings(settings: ValidateSettings, device: torch.device) -> SessionSettings:
+    """Return how ONNX Runtime is set up: CUDA where the recipe or the device asks for it."""
+    provider = settings.provider
+    if provider == "auto":
+        provider = "cuda" if device.type == "cuda" else "cpu"
+    return SessionSettings(provider=provider, threads=settings.threads or default_threads())
+
+
+def measure_files(
+    pruned: Path,
+    dense: Path,
+    *,
+    name: str,
+    data: Data,
+    recipe: Recipe,
+    device: torch.device | None,
+    reporter: Reporter,
+    zeros: ZeroCount | None = None,
+) -> Report:
+    """Measure two files on the whole test split, and hold them against the gates.
+
+    Args:
+        pruned: the file that ships.
+        dense: the file it is compared against.
+        name: what the report calls the model.
+        data: gives the test split.
+        recipe: the sections ``validate``, ``gates`` and ``run`` are read.
+        device: the device of the pruning run; None where there was none.
+        reporter: where progress goes.
+        zeros: what was counted over the prunables; without it, sparsity is over all weights of
+            the file.
+
+    Raises:
+        InputError: when a file cannot be run on the data, or a gate needs what was not measured.
+    """
+    chosen = device or place(recipe.run.device).device
+    settings = session_settings(recipe.validate_, chosen)
+    samples, _ = next(iter(data.test_batches(batch=max(recipe.validate_.batches))))
+    on_pruned, on_dense, speedups = validate_files(
+        pruned,
+        dense,
+        batches=lambda: data.test_batches(batch=_BATCH),
+        test_samples=len(data.test),
+        samples=samples.numpy(),
+        settings=settings,
+        batch_sizes=recipe.validate_.batches,
+        runs=recipe.validate_.runs,
+        seed=recipe.run.seed,
+        reporter=reporter,
+    )
+    layers = layer_figures(pruned)
+    total = zeros.pruned + zeros.kept if zeros else None
+    sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
+    provider = PROVIDERS[settings.provider]
+    return Report(
+        schema=REPORT_SCHEMA,
+        model=name,
+        recipe_digest=recipe.digest() if device is not None else None,
+        test_samples=len(data.test),
+        sparsity=sparsity,
+        dense=on_dense,
+        pruned=on_pruned,
+        speedup=speedups,
+        verdict=verdict(on_pruned, on_dense, speedups, provider),
+        gates=check_gates(
+            dense=on_dense,
+            pruned=on_pruned,
+            speedup=speedups,
+            sparsity=sparsity,
+            weights=total,
+            **recipe.gates.model_dump(),
+        ),
+        layers=layers,
+        environment=describe_environment(settings, provider, str(device or "none")),
+    )
+
+
+def validate_models(
+    model: Path, dense: Path, file: Values, flags: Values, reporter: Reporter, out: Path | None
+) -> Report:
+    """Measure a file from anywhere against another, and write the report where ``out`` says.
+
+    Normalisation and size that ``model`` states in its metadata stand in for the defaults.
+
+    Args:
+        model: the file that is to ship.
+        dense: the file it is compared against.
+        file: the values of a recipe file.
+        flags: values that win over those of the file.
+        reporter: where progress goes.
+        out: folder of ``report.json`` and ``report.html``; None writes nothing.
+
+    Raises:
+        InputError: when a file or the data cannot be used, or ``out`` holds a report already.
+    """
+    if out is not None and (out / "report.json").exists():
+        raise InputError(f"--out {str(out)!r} already holds a report.json: pass another folder")
+    recipe = resolve(_stated(model), file, flags)
+    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
+    report = measure_files(
+        model, dense, name=model.name, data=data, recipe=recipe, device=None, reporter=reporter
+    )
+    if out is not None:
+        write_report(out, report)
+    return report
+
+
+def _stated(model: Path) -> Values:
+    """Return the data settings that an exported model states of itself."""
+    what = f"model {str(model)!r}"
+    stated = load_model(read_bytes(model, "model"), what).preprocessing
+    if stated is None:
+        return {}
+    settings: Values = {"data": {"mean": list(stated.mean), "std": list(stated.std)}}
+    if stated.kind == "image":
+        settings["data"]["size"] = list(stated.shape[-2:])
+    return settings

@@ -1,4 +1,4 @@
-"""The stage that makes the network sparse: prune steps and epochs in turn, state saved after each."""
+"""The stage that makes the network sparse: prune steps and epochs in turn, saved after each."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..support.files import write_bytes
+from .data.randomness import stream
 from .job import Job
 from .prune_step import prune_step
 from .pruning.masks import mask_optimizer, mask_weights, sparsity
 from .pruning.schedule import sparsities
-from .data.randomness import stream
 from .state import Event
 from .timeline import Unit, timeline
 from .training.evaluate import accuracy

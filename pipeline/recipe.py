@@ -45,7 +45,9 @@ class _Section(BaseModel):
 class ModelSettings(_Section):
     """Which network, and its trained weights."""
 
-    name: str = Field("digits-cnn", description="built-in name, timm:, torchvision:, FILE.py:FACTORY")
+    name: str = Field(
+        "digits-cnn", description="built-in name, timm:, torchvision:, FILE.py:FACTORY"
+    )
     weights: str | None = Field(None, description="weights file, or 'random'")
     options: dict[str, Any] = Field(
         default_factory=dict, description="arguments of a built-in network, such as hidden for mlp"
@@ -55,7 +57,9 @@ class ModelSettings(_Section):
 class DataSettings(_Section):
     """Where samples come from and how they are prepared."""
 
-    source: str = Field("digits", description="digits, image folder, FILE.npz, hf:, FILE.py:FACTORY")
+    source: str = Field(
+        "digits", description="digits, image folder, FILE.npz, hf:, FILE.py:FACTORY"
+    )
     mean: Channels = Field([0.0], description="subtracted per channel, of values in [0, 1]")
     std: Channels = Field([1.0], description="divided by, per channel")
     size: Annotated[list[Annotated[int, Field(gt=0)]], BeforeValidator(_as_list)] | None = Field(
@@ -162,7 +166,9 @@ class GateSettings(_Section):
     """What the result must reach; null = no gate."""
 
     max_accuracy_drop: float | None = Field(None, description="percentage points below dense")
-    max_latency_ms: float | None = Field(None, gt=0, description="p50 in ms at the first batch size")
+    max_latency_ms: float | None = Field(
+        None, gt=0, description="p50 in ms at the first batch size"
+    )
     min_speedup: float | None = Field(None, gt=0, description="dense p50 / pruned p50")
     min_compression: float | None = Field(None, gt=0, description="dense / pruned, deflated bytes")
     min_sparsity: float | None = Field(None, ge=0, le=1, description="pruned / total, in the file")

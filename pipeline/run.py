@@ -50,11 +50,12 @@ def prune_and_export(
     report = measure_files(
         directory.model,
         directory.dense,
+        name=recipe.model.name,
         data=job.data,
         recipe=recipe,
         device=job.placement.device,
         reporter=reporter,
-        sparsity=zeros.pruned / (zeros.pruned + zeros.kept),
+        zeros=zeros,
     )
     write_report(directory.path, report)
     _pack(directory, job.data)
