@@ -110,3 +110,7 @@ def _explain(error: Exception) -> tuple[int, str]:
             "or use a device with more memory"
         )
     return _FAULT, f"fault in wfpipe: {type(error).__name__}: {error} (--debug shows where)"
+
+
+if __name__ == "__main__":
+    main()

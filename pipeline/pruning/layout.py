@@ -45,7 +45,8 @@ class Layout:
         ends = list(accumulate(self.sizes.values(), initial=0))
         self.total = ends[-1]
         self.places = {
-            name: slice(start, end) for name, start, end in zip(self.sizes, ends, ends[1:], strict=False)
+            name: slice(start, end)
+            for name, start, end in zip(self.sizes, ends, ends[1:], strict=False)
         }
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:

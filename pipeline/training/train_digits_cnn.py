@@ -31,9 +31,7 @@ def train(path: Path) -> float:
     """Train from scratch on the training split, write the weights, return the test accuracy (%)."""
     torch.manual_seed(SEED)
     placement = place("cpu")
-    data = open_data(
-        DataSettings(augment=["crop"], crop_padding=1), seed=SEED, reporter=Silent()
-    )
+    data = open_data(DataSettings(augment=["crop"], crop_padding=1), seed=SEED, reporter=Silent())
     module = placement.network(DigitsCnn(channels=1, classes=10))
     optimizer = build_optimizer(module, SETTINGS)
     for epoch in range(EPOCHS):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,11 +29,13 @@ def test_substeps_remove_the_same_share_of_what_is_left():
     path = [0.2, *substeps(0.2, 0.9, 5)]
     kept = [1 - s for s in path]
     assert path[-1] == 0.9
-    ratios = [b / a for a, b in zip(kept, kept[1:], strict=False)]
+    ratios = [b / a for a, b in itertools.pairwise(kept)]
     assert ratios == pytest.approx([ratios[0]] * 5)
 
 
-@pytest.mark.parametrize(("target", "steps", "start"), [(1.0, 2, 0.0), (0.5, 0, 0.0), (0.3, 2, 0.4)])
+@pytest.mark.parametrize(
+    ("target", "steps", "start"), [(1.0, 2, 0.0), (0.5, 0, 0.0), (0.3, 2, 0.4)]
+)
 def test_numbers_out_of_range_are_refused(target, steps, start):
     with pytest.raises(ValueError, match="must"):
         sparsities(target, steps, "cubic", start=start)
