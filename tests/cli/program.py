@@ -1,0 +1,40 @@
+"""The installed program, run as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = Path(sys.executable).with_name("wfpipe")
+
+
+def environment() -> dict[str, str]:
+    """The environment of this process, with one thread for each program."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def wfpipe(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end in ``folder`` and return its exit code and output."""
+    return subprocess.run(
+        [str(PROGRAM), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment(),
+        timeout=300,
+        check=False,
+    )
+
+
+def start(*arguments: object, folder: Path) -> subprocess.Popen[str]:
+    """Start the program in ``folder``."""
+    return subprocess.Popen(
+        [str(PROGRAM), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=environment(),
+    )
