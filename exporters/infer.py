@@ -1,0 +1,231 @@
+"""Classify images with the model of this package: needs onnxruntime, numpy and pillow only.
+
+    python infer.py cat.png photos/              classes with their probabilities
+    python infer.py samples.npy --top 1 --json   the same for arrays, as JSON
+    python infer.py --self-test                  is the package whole, and right on this machine?
+
+Images are turned into grayscale or RGB and resized as they were for training (manifest.json says
+how). An .npy file of uint8 holds images, (n, height, width) or (n, height, width, channels); one
+of floats holds prepared inputs, (n, *shape of the model's input), which go in as they are.
+The model's output is taken as logits, one for each class.
+
+Exit codes: 0 done, 2 input that cannot be used (one line says why), 3 the self-test failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+IMAGE_NAME = re.compile(r"\.(bmp|gif|jpe?g|p[bgp]m|png|tiff?|webp)$", re.IGNORECASE)
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others may start programs
+EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
+SCHEMA = "wfpipe-manifest/1"
+KEYS = {"files", "golden", "preprocessing", "class_names"}
+Array = np.ndarray[Any, Any]
+
+
+class InputError(Exception):
+    """Something the caller has to mend: one line."""
+
+
+def main() -> int:
+    """Read the arguments, run the model, print what it says; return the exit code."""
+    summary, _, details = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("inputs", nargs="*", metavar="IMAGE|FOLDER|FILE.npy")
+    parser.add_argument("--top", type=int, default=3, help="classes to show (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--threads", type=int, default=0, help="default: ONNX Runtime's choice")
+    parser.add_argument("--self-test", action="store_true", help="check this package instead")
+    arguments = parser.parse_args()
+    if arguments.self_test == bool(arguments.inputs):
+        parser.error("pass images, folders or .npy files; or --self-test alone")
+    if arguments.top < 1 or arguments.threads < 0:
+        parser.error("--top must be at least 1 and --threads at least 0")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)  # absurd sizes
+    try:
+        manifest = read_manifest()
+        if arguments.self_test:
+            return self_test(manifest, arguments.threads)
+        session = open_session(arguments.threads)
+        results: list[dict[str, Any]] = [
+            {"input": name, "classes": best(run(session, sample), manifest, arguments.top)}
+            for name, sample in samples(arguments.inputs, manifest)
+        ]
+    except Exception as error:  # a manifest that was edited can fail anywhere
+        print(f"infer.py: {one_line(error)}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        print(json.dumps(results, indent=2))
+    else:
+        for result in results:
+            shown = [f"{c['name']} {100 * c['probability']:.1f} %" for c in result["classes"]]
+            print(f"{result['input']}: {', '.join(shown)}")
+    return 0
+
+
+def read_manifest() -> dict[str, Any]:
+    """Return the manifest beside this program."""
+    try:
+        manifest = json.loads((HERE / "manifest.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {HERE / 'manifest.json'}: {one_line(error)}") from None
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA or KEYS - set(manifest):
+        raise InputError(f"{HERE / 'manifest.json'} is not a whole manifest of schema {SCHEMA}")
+    return manifest
+
+
+def open_session(threads: int) -> ort.InferenceSession:
+    """Open the model beside this program on the CPU; 0 threads: as ONNX Runtime chooses."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    try:
+        model, cpu = str(HERE / "model.onnx"), ["CPUExecutionProvider"]
+        return ort.InferenceSession(model, options, providers=cpu, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+        raise InputError(f"cannot open {HERE / 'model.onnx'}: {one_line(error)}") from None
+
+
+def run(session: ort.InferenceSession, sample: Array) -> Array:
+    """Return the model's output for one prepared input."""
+    try:
+        (output,) = session.run(None, {session.get_inputs()[0].name: sample[None]})
+    except Exception as error:
+        raise InputError(f"the model does not run: {one_line(error)}") from None
+    row: Array = np.asarray(output)[0]
+    return row
+
+
+def samples(inputs: list[str], manifest: dict[str, Any]) -> Iterator[tuple[str, Array]]:
+    """Yield the name and the prepared input of every sample in files and folders."""
+    for path in map(Path, inputs):
+        files = [path]
+        if path.is_dir():
+            files = sorted(f for f in path.rglob("*") if IMAGE_NAME.search(f.name))
+            if not files:
+                raise InputError(f"no images in folder {path}")
+        for file in files:
+            if file.suffix.lower() == ".npy":
+                yield from arrays(file, manifest)
+            else:
+                yield str(file), prepare(read_image(file, manifest), manifest, str(file))
+
+
+def arrays(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, Array]]:
+    """Yield the samples of an .npy file: uint8 images, or floats that are prepared already."""
+    try:
+        array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it holds several arrays")
+    except Exception as error:  # a damaged header fails in many ways
+        raise InputError(f"cannot read {path}: {one_line(error)}") from None
+    images = array.dtype == np.uint8 and array.ndim in (3, 4)
+    if not array.size or not (images or (array.dtype.kind == "f" and array.ndim > 1)):
+        raise InputError(
+            f"{path} must hold uint8 images or float inputs, got {array.dtype} {array.shape}"
+        )
+    for index, sample in enumerate(array):
+        name = f"{path}[{index}]"
+        if images:
+            planes = [Image.fromarray(plane) for plane in np.moveaxis(np.atleast_3d(sample), 2, 0)]
+            yield name, prepare(planes, manifest, name)
+        else:
+            yield name, sample.astype(np.float32)
+
+
+def read_image(path: Path, manifest: dict[str, Any]) -> list[Image.Image]:
+    """Read an image file as the channels that the network takes: grayscale, or RGB."""
+    try:
+        with Image.open(path, formats=FORMATS) as file:
+            if file.mode not in EIGHT_BIT:
+                raise ValueError(f"it has pixels of mode {file.mode}, and must have 8-bit ones")
+            transparent = file.mode == "P" and "transparency" in file.info
+            image = file.convert("RGBA") if transparent else file
+            return list(image.convert("L" if channels(manifest) == 1 else "RGB").split())
+    except Exception as error:  # decoders of damaged files fail in many ways
+        raise InputError(f"cannot read image {path}: {one_line(error)}") from None
+
+
+def channels(manifest: dict[str, Any]) -> int | None:
+    """Return the number of channels that the network takes, None if it takes no images."""
+    how = manifest["preprocessing"]
+    return int(how["shape"][0]) if how and how["kind"] == "image" else None
+
+
+def prepare(planes: list[Image.Image], manifest: dict[str, Any], name: str) -> Array:
+    """Return an image, given by its channels, as the network takes it.
+
+    Each channel is resized where its size is not the network's. Pixels become values in [0, 1],
+    less the mean, over the standard deviation: float32 (channels, height, width).
+    """
+    wanted = channels(manifest)
+    if wanted != len(planes):
+        takes = "no images: pass a float .npy" if wanted is None else f"{wanted} channels"
+        raise InputError(f"{name} has {len(planes)} channels, and the model takes {takes}")
+    how = manifest["preprocessing"]
+    size = (how["shape"][2], how["shape"][1])
+    fitted = [p if p.size == size else p.resize(size, Image.Resampling.BILINEAR) for p in planes]
+    pixels = np.stack([np.asarray(plane, np.float32) for plane in fitted])
+    mean, std = (np.asarray(how[key], np.float32).reshape(-1, 1, 1) for key in ("mean", "std"))
+    return np.asarray((pixels / np.float32(255) - mean) / std)
+
+
+def best(output: Array, manifest: dict[str, Any], top: int) -> list[dict[str, Any]]:
+    """Return the ``top`` most probable classes; the model's output is taken as logits."""
+    names = manifest["class_names"] or [str(index) for index in range(output.size)]
+    if output.shape != (len(names),) or not np.isfinite(output).all():
+        raise InputError(
+            f"the model must give {len(names)} finite scores, got shape {output.shape}"
+        )
+    exponent = np.exp(output.astype(np.float64) - output.max())
+    probabilities = exponent / exponent.sum()
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [
+        {"index": int(i), "name": names[i], "probability": float(probabilities[i])} for i in order
+    ]
+
+
+def self_test(manifest: dict[str, Any], threads: int) -> int:
+    """Compare the files with their digests and the model's outputs with the golden ones."""
+    for name, wanted in manifest["files"].items():
+        path = HERE / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted["sha256"]:
+            print(f"infer.py: self-test failed: {name} is missing or changed", file=sys.stderr)
+            return 3
+    inputs, golden = (np.load(HERE / "golden" / f"{n}.npy") for n in ("inputs", "outputs"))
+    session = open_session(threads)
+    outputs = np.stack([run(session, sample) for sample in inputs])
+    scale = float(np.abs(golden.astype(np.float64)).max()) or 1.0
+    difference = float(np.abs(outputs.astype(np.float64) - golden).max()) / scale
+    allowed = manifest["golden"]["tolerance"]
+    passed = difference <= allowed
+    print(
+        f"self-test {'passed' if passed else 'failed'}: {len(golden)} golden samples, "
+        f"largest difference {difference:.1e} of the largest output ({allowed:.1e} allowed)"
+    )
+    return 0 if passed else 3
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

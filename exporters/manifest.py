@@ -1,0 +1,110 @@
+"""The manifest of a package: what is in it, what goes into the model and comes out."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .documents import parse_document
+from .figures import Environment, ModelFigures, Report, Speedup
+from .preprocessing import Preprocessing
+
+MANIFEST_SCHEMA: Final = "wfpipe-manifest/1"
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+GOLDEN_INPUTS_FILE = "golden/inputs.npy"
+GOLDEN_OUTPUTS_FILE = "golden/outputs.npy"
+PROGRAM_FILE = "infer.py"
+PACKED_FILES = (PROGRAM_FILE, MODEL_FILE, GOLDEN_INPUTS_FILE, GOLDEN_OUTPUTS_FILE)
+
+LARGEST_TOLERANCE = 0.05  # above it, golden samples would say little about the model
+MAX_GOLDEN_SAMPLES = 1024
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PackedFile(_Part):
+    """The content of one file: SHA-256 in hex, and size in bytes."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class TensorSpec(_Part):
+    """An input or output of the model; a dimension is a number, a name, or null if unknown."""
+
+    name: str
+    dtype: str = Field(description="as numpy names it")
+    shape: tuple[int | str | None, ...]
+
+
+class Golden(_Part):
+    """The golden samples, and how near to them another machine must come."""
+
+    samples: Annotated[int, Field(gt=0, le=MAX_GOLDEN_SAMPLES)]
+    tolerance: float = Field(
+        gt=0, le=LARGEST_TOLERANCE, description="largest difference / largest golden output"
+    )
+
+
+class PackedFigures(_Part):
+    """What was measured before packing; ``pruned`` is the model of the package."""
+
+    test_samples: int
+    dense: ModelFigures
+    pruned: ModelFigures
+    speedup: dict[str, Speedup]
+    environment: Environment
+
+    @classmethod
+    def of(cls, report: Report) -> PackedFigures:
+        """Take over the figures of a report."""
+        return cls(
+            test_samples=report.test_samples,
+            dense=report.dense,
+            pruned=report.pruned,
+            speedup=report.speedup,
+            environment=report.environment,
+        )
+
+
+class Versions(_Part):
+    """With what the package was made."""
+
+    wfpipe: str
+    opset: int = Field(description="ONNX operator set of the model")
+    onnxruntime: str = Field(description="that computed the golden outputs")
+
+
+class Manifest(_Part):
+    """The content of ``manifest.json``; null where the model does not say."""
+
+    schema_: Literal["wfpipe-manifest/1"] = Field(default=MANIFEST_SCHEMA, alias="schema")
+    files: dict[str, PackedFile] = Field(description="every file but the manifest, by name")
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocessing: Preprocessing | None
+    class_names: tuple[str, ...] | None
+    sparsity: float | None
+    recipe_digest: str | None
+    figures: PackedFigures | None
+    golden: Golden
+    versions: Versions
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as UTF-8 JSON, the same bytes for the same content."""
+        content = self.model_dump(mode="json", by_alias=True)
+        return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def parse_manifest(raw: bytes, what: str) -> Manifest:
+    """Parse the manifest of the package that the user knows as ``what``.
+
+    Raises:
+        InputError: when it is not JSON, of another schema, or breaks the schema.
+    """
+    return parse_document(raw, Manifest, MANIFEST_SCHEMA, f"{what}: {MANIFEST_FILE}")

@@ -1,0 +1,230 @@
+"""The model of a package: read without trust, described, and run on golden samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from pydantic_core import from_json
+
+from ..support.errors import InputError
+from .manifest import TensorSpec
+from .preprocessing import Preprocessing
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class PackableModel:
+    """An ONNX model with one input of samples and one output, whole in ``content``.
+
+    ``preprocessing``, ``class_names``, ``sparsity`` and ``recipe_digest`` come from the model's
+    own metadata and are ``None`` where it does not say.
+    """
+
+    content: bytes
+    opset: int
+    input: TensorSpec
+    output: TensorSpec
+    preprocessing: Preprocessing | None
+    class_names: tuple[str, ...] | None
+    sparsity: float | None
+    recipe_digest: str | None
+
+
+def parse_model(content: bytes, what: str) -> onnx.ModelProto:
+    """Parse an ONNX model.
+
+    Raises:
+        InputError: when the bytes are not an ONNX model.
+    """
+    try:
+        proto = onnx.load_model_from_string(content)
+    except DecodeError:
+        raise InputError(f"{what} is not an ONNX model, or is cut short") from None
+    if not proto.ir_version or not proto.opset_import or not proto.graph.output:
+        raise InputError(f"{what} is not an ONNX model: no version, operator set or output in it")
+    return proto
+
+
+def require_self_contained(proto: onnx.ModelProto, what: str) -> None:
+    """Refuse a model that refers to other files, in its graph, subgraphs, functions or nodes.
+
+    Raises:
+        InputError: naming the tensor or node that does.
+    """
+    for part in walk(proto):
+        if isinstance(part, onnx.TensorProto):
+            if part.data_location != onnx.TensorProto.DEFAULT or part.external_data:
+                raise InputError(f"{what}: tensor {part.name!r} is kept in another file")
+        elif isinstance(part, onnx.NodeProto) and part.op_type == "EPContext":
+            raise InputError(f"{what}: node {part.name!r} may load a compiled model from a file")
+
+
+def load_model(content: bytes, what: str) -> PackableModel:
+    """Read a model that a package can hold, without running anything of it.
+
+    Raises:
+        InputError: when it is not an ONNX model, refers to other files, or does not take one
+            float32 batch, of any size or of one sample, to one output.
+    """
+    proto = parse_model(content, what)
+    require_self_contained(proto, what)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in constants]
+    if len(inputs) != 1 or len(proto.graph.output) != 1:
+        raise InputError(
+            f"{what} has {len(inputs)} inputs and {len(proto.graph.output)} outputs: "
+            "a package holds a model with one of each"
+        )
+    source, result = (_spec(value, what) for value in (inputs[0], proto.graph.output[0]))
+    if source.dtype != "float32" or not source.shape:
+        raise InputError(f"{what}: input {source.name!r} must be a float32 batch")
+    if isinstance(source.shape[0], int) and source.shape[0] != 1:
+        raise InputError(
+            f"{what}: input {source.name!r} takes {source.shape[0]} samples at once: "
+            "a package holds a model that takes one, or any number"
+        )
+    metadata = {
+        message_text(entry.key): message_text(entry.value) for entry in proto.metadata_props
+    }
+    return PackableModel(
+        content=content,
+        opset=_opset(proto, what),
+        input=source,
+        output=result,
+        preprocessing=_preprocessing(metadata, what),
+        class_names=_class_names(metadata, what),
+        sparsity=_sparsity(metadata, what),
+        recipe_digest=metadata.get("wfpipe.recipe_digest"),
+    )
+
+
+def run_samples(model: PackableModel, inputs: Array, what: str) -> Array:
+    """Run samples through the model one by one: ONNX Runtime, CPU, one thread.
+
+    Args:
+        model: the model.
+        inputs: prepared inputs, float32 (n, *shape), n at least 1.
+        what: the model as the user knows it, for the error.
+
+    Returns:
+        The outputs, one row for each sample.
+
+    Raises:
+        InputError: when ONNX Runtime cannot open or run the model.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(
+            model.content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
+        rows = [session.run(None, {model.input.name: sample[None]})[0] for sample in inputs]
+    except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{what} does not run in ONNX Runtime: {reason}") from None
+    if any(not isinstance(row, np.ndarray) or row.shape[:1] != (1,) for row in rows):
+        raise InputError(f"{what}: output {model.output.name!r} must have one row for each sample")
+    if len({row.shape for row in rows}) != 1 or rows[0].dtype.kind not in "fiub":
+        raise InputError(f"{what}: output {model.output.name!r} must be numbers of one shape")
+    return np.concatenate(rows)
+
+
+def walk(message: Message) -> Iterator[Message]:
+    """Yield a message and all messages in it; the content of tensors is not looked into."""
+    yield message
+    if isinstance(message, onnx.TensorProto):
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in value if isinstance(value, _REPEATED) else [value]:
+                yield from walk(part)
+
+
+_REPEATED = type(onnx.GraphProto().node)
+
+
+def message_text(value: str | bytes) -> str:
+    """Return a string of a model; protobuf hands out one that is not UTF-8 as bytes."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+def _opset(proto: onnx.ModelProto, what: str) -> int:
+    versions = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    if not versions:
+        raise InputError(f"{what} has no ONNX operator set")
+    return int(versions[0])
+
+
+def _spec(value: onnx.ValueInfoProto, what: str) -> TensorSpec:
+    name = message_text(value.name)
+    tensor = value.type.tensor_type
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{what}: {name!r} is not a tensor of a known type") from None
+    if not tensor.HasField("shape"):
+        raise InputError(f"{what}: {name!r} has no shape")
+    kinds = [dim.WhichOneof("value") for dim in tensor.shape.dim]
+    shape = [
+        None
+        if kind is None
+        else dim.dim_value
+        if kind == "dim_value"
+        else message_text(dim.dim_param)
+        for kind, dim in zip(kinds, tensor.shape.dim, strict=True)
+    ]
+    return TensorSpec(name=name, dtype=dtype, shape=tuple(shape))
+
+
+def _preprocessing(metadata: dict[str, str], what: str) -> Preprocessing | None:
+    raw = metadata.get("wfpipe.preprocessing")
+    if raw is None:
+        return None
+    try:
+        found = Preprocessing.model_validate(from_json(raw, allow_inf_nan=False))
+    except ValueError:
+        raise _bad_metadata("wfpipe.preprocessing", raw, what) from None
+    if not all(map(math.isfinite, found.mean + found.std)) or 0 in found.std:
+        raise _bad_metadata("wfpipe.preprocessing", raw, what)
+    return found
+
+
+def _class_names(metadata: dict[str, str], what: str) -> tuple[str, ...] | None:
+    raw = metadata.get("wfpipe.class_names", "null")
+    try:
+        names = from_json(raw)
+    except ValueError:
+        raise _bad_metadata("wfpipe.class_names", raw, what) from None
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _bad_metadata("wfpipe.class_names", raw, what)
+    return tuple(names)
+
+
+def _sparsity(metadata: dict[str, str], what: str) -> float | None:
+    raw = metadata.get("wfpipe.sparsity")
+    if raw is None:
+        return None
+    try:
+        sparsity = float(raw)
+    except ValueError:
+        sparsity = -1.0
+    if not 0 <= sparsity <= 1:
+        raise _bad_metadata("wfpipe.sparsity", raw, what)
+    return sparsity
+
+
+def _bad_metadata(key: str, raw: str, what: str) -> InputError:
+    return InputError(f"{what}: its metadata {key!r} cannot be used: {raw[:80]!r}")

@@ -1,0 +1,131 @@
+"""The report of a run: written as JSON for programs and HTML for people, and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..support.files import read_bytes, write_json, write_text
+from .documents import parse_document
+from .figures import REPORT_SCHEMA, Latency, ModelFigures, Report
+from .html import render
+
+REPORT_FILE = "report.json"
+PAGE_FILE = "report.html"
+MAX_REPORT_BYTES = 16 << 20
+_NOT_MEASURED = "not measured"
+
+Row = tuple[str, str, str, str]
+
+
+def write_report(run: Path, report: Report, *, recipe: str | None = None) -> None:
+    """Write ``report.json`` and ``report.html`` into the run directory.
+
+    Args:
+        run: the run directory.
+        report: the report.
+        recipe: the resolved recipe as YAML, shown on the page; ``None`` where there is none.
+
+    Raises:
+        InputError: when a file cannot be written.
+    """
+    page = render(report, figures_table(report), recipe)
+    write_json(run / REPORT_FILE, report.to_json())
+    write_text(run / PAGE_FILE, page)
+
+
+def read_report(path: Path) -> Report:
+    """Read a ``report.json``.
+
+    Raises:
+        InputError: when it is missing, not JSON, of another schema, or breaks the schema.
+    """
+    raw = read_bytes(path, "report", limit=MAX_REPORT_BYTES)
+    return parse_document(raw, Report, REPORT_SCHEMA, f"report {str(path)!r}")
+
+
+def figures_table(report: Report) -> list[Row]:
+    """Return the figures as rows of text with units, the header first.
+
+    Returns:
+        Rows of four cells: what was measured, of the dense file, of the pruned file, the change.
+    """
+    dense, pruned = report.dense, report.pruned
+    return [
+        ("", "dense", "pruned", "change"),
+        ("accuracy", *_accuracy(dense, pruned)),
+        *_latency_rows(report),
+        ("file size", *_sizes(dense.file_bytes, pruned.file_bytes)),
+        ("deflated size", *_sizes(dense.deflated_bytes, pruned.deflated_bytes)),
+        (
+            "non-zeros",
+            f"{dense.nonzeros:,} values",
+            f"{pruned.nonzeros:,} values",
+            _times(dense.nonzeros, pruned.nonzeros, "fewer", "more"),
+        ),
+        (
+            "load time",
+            _ms(dense.load_ms),
+            _ms(pruned.load_ms),
+            _times(dense.load_ms, pruned.load_ms, "faster", "slower"),
+        ),
+    ]
+
+
+def _accuracy(dense: ModelFigures, pruned: ModelFigures) -> tuple[str, str, str]:
+    if dense.accuracy is None or pruned.accuracy is None:
+        shown = [
+            _NOT_MEASURED if a is None else f"{a:.2f} %" for a in (dense.accuracy, pruned.accuracy)
+        ]
+        return shown[0], shown[1], ""
+    change = f"{pruned.accuracy - dense.accuracy:+.2f} points"
+    return f"{dense.accuracy:.2f} %", f"{pruned.accuracy:.2f} %", change
+
+
+def _latency_rows(report: Report) -> Iterator[Row]:
+    for batch, pruned in report.pruned.latency_ms.items():
+        dense = report.dense.latency_ms.get(batch)
+        speedup = report.speedup.get(batch)
+        yield (
+            f"latency p50, batch {batch}",
+            _NOT_MEASURED if dense is None else _latency(dense),
+            _latency(pruned),
+            ""
+            if speedup is None
+            else f"{speedup.ratio:.2f}× speed (95 %: {speedup.low:.2f}× to {speedup.high:.2f}×)",
+        )
+
+
+def _latency(latency: Latency) -> str:
+    return f"{_ms(latency.p50)} (p90 {_ms(latency.p90)})"
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds:.3f} ms" if milliseconds < 10 else f"{milliseconds:.1f} ms"
+
+
+def _sizes(dense: int, pruned: int) -> tuple[str, str, str]:
+    return format_bytes(dense), format_bytes(pruned), _times(dense, pruned, "smaller", "larger")
+
+
+def format_bytes(size: int) -> str:
+    """Return a size with a decimal unit: 1 kB is 1,000 bytes.
+
+    >>> format_bytes(999), format_bytes(41_250), format_bytes(97_800_000)
+    ('999 bytes', '41.2 kB', '97.8 MB')
+    """
+    if size < 1000:
+        return f"{size} bytes"
+    if size < 999_950:
+        return f"{size / 1e3:.1f} kB"
+    return f"{size / 1e6:.1f} MB" if size < 999_950_000 else f"{size / 1e9:.2f} GB"
+
+
+def _times(dense: float, pruned: float, less: str, more: str) -> str:
+    """Say how many times less, or more, ``pruned`` is than ``dense``."""
+    if dense <= 0 or pruned <= 0:
+        return ""
+    ratio = dense / pruned
+    if f"{ratio:.2f}" == "1.00":
+        return "the same"
+    return f"{ratio:.2f}× {less}" if ratio > 1 else f"{1 / ratio:.2f}× {more}"
