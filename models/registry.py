@@ -1,0 +1,202 @@
+"""Models by name: which network it is, and which weights it gets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from ..support.errors import InputError, unknown
+from .digits_cnn import DigitsCnn
+from .mlp import Mlp
+from .mobilenet_v1 import MobileNetV1
+from .resnet import resnet18, resnet50
+from .resnet_cifar import CifarResNet
+from .sources import build_from_factory, build_from_library, is_factory
+from .weights import fit_state_dict, read_state_dict
+
+_LIBRARIES = ("timm", "torchvision")
+_OTHER_FORMS = "Other forms: timm:NAME, torchvision:NAME, FILE.py:FACTORY."
+_DEMO_SHAPE, _DEMO_CLASSES = (1, 8, 8), 10
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network ready for work: float32, on the CPU, in evaluation mode.
+
+    ``name`` is as given. ``weights`` is ``"built-in"`` (the model, or its factory, brought them),
+    ``"pretrained"`` (the library of the model brought them), ``"random"``, or the path as given.
+    """
+
+    module: nn.Module
+    name: str
+    weights: str
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A built-in network: what builds it, whether its input is an image, and its options.
+
+    ``build`` takes the channels of the image, or the number of features, and the classes.
+    """
+
+    build: Callable[..., nn.Module]
+    image: bool = True
+    options: tuple[str, ...] = ()
+
+
+NETWORKS: Mapping[str, _Network] = {
+    "digits-cnn": _Network(DigitsCnn),
+    "mlp": _Network(Mlp, image=False, options=("hidden", "bias")),
+    "resnet20": _Network(partial(CifarResNet, 3)),
+    "resnet32": _Network(partial(CifarResNet, 5)),
+    "resnet44": _Network(partial(CifarResNet, 7)),
+    "resnet56": _Network(partial(CifarResNet, 9)),
+    "resnet18": _Network(resnet18),
+    "resnet50": _Network(resnet50),
+    "mobilenet_v1": _Network(MobileNetV1),
+}
+
+
+def load_model(
+    name: str,
+    weights: str | None = None,
+    *,
+    input_shape: tuple[int, ...],
+    classes: int,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> LoadedModel:
+    """Build the network ``name`` and give it its weights.
+
+    ``digits-cnn`` brings trained weights. A module from ``FILE.py:FACTORY`` is taken as it comes
+    when no weights are given: whether it is trained is up to the factory. Any other model without
+    ``weights`` is an error, so that nothing is pruned from random weights unasked.
+
+    Args:
+        name: a built-in network, ``timm:NAME``, ``torchvision:NAME`` or ``FILE.py:FACTORY``.
+        weights: a weights file; ``"random"`` for an untrained network; ``"pretrained"`` for the
+            own weights of timm or torchvision; ``None`` for those that the model brings.
+        input_shape: shape of one prepared sample, without the batch: (channels, height, width) in
+            pixels for an image network, anything for ``mlp``.
+        classes: number of classes.
+        options: arguments of a built-in network, such as ``hidden`` for ``mlp``.
+        seed: fixes random weights.
+
+    Raises:
+        InputError: naming what is unknown, missing or does not fit.
+    """
+    _check_name(name)
+    _check_weights(name, weights)
+    _check_options(name, options or {})
+    if name == "digits-cnn" and weights is None:
+        _check_demo(input_shape, classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = _build(name, weights == "pretrained", input_shape, classes, options or {})
+    _settle(module, name)
+    if name == "digits-cnn" and weights is None:
+        with as_file(files(__package__).joinpath("digits_cnn.safetensors")) as path:
+            fit_state_dict(module, read_state_dict(path), f"weights file {str(path)!r}")
+    elif weights not in (None, "random", "pretrained"):
+        fit_state_dict(module, read_state_dict(Path(weights)), f"weights file {weights!r}")
+    return LoadedModel(module, name, weights or "built-in")
+
+
+def _library_and_name(name: str) -> tuple[str, str] | None:
+    library, colon, rest = name.partition(":")
+    return (library, rest) if colon and library in _LIBRARIES else None
+
+
+def _check_name(name: str) -> None:
+    if name.endswith(".pt2"):
+        raise InputError(
+            f"model {name!r}: archives of torch.export are not taken, as loading one can run code "
+            "from the file and its graph cannot be trained; pass FILE.py:FACTORY that builds the "
+            "network, and --weights FILE.safetensors"
+        )
+    if not (name in NETWORKS or is_factory(name) or _library_and_name(name)):
+        raise unknown("model", name, NETWORKS, more=_OTHER_FORMS)
+
+
+def _check_weights(name: str, weights: str | None) -> None:
+    from_library = _library_and_name(name) is not None
+    if weights is None and not (is_factory(name) or name == "digits-cnn"):
+        own = ", --weights pretrained for those of the library" if from_library else ""
+        raise InputError(
+            f"model {name!r} brings no weights: pass --weights FILE.safetensors|.pth|.pt|.ckpt|.tar"
+            f"{own}, or --weights random to prune an untrained network"
+        )
+    if weights == "pretrained" and not from_library:
+        raise InputError(
+            f"weights 'pretrained' are for timm: and torchvision: models, not for {name!r}"
+        )
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    known = NETWORKS[name].options if name in NETWORKS else ()
+    for option in options:
+        if not known:
+            raise InputError(f"model {name!r} takes no options, got {str(option)!r}")
+        if option not in known:
+            raise unknown(f"option of model {name!r}", str(option), known)
+
+
+def _check_demo(input_shape: tuple[int, ...], classes: int) -> None:
+    if input_shape != _DEMO_SHAPE or classes != _DEMO_CLASSES:
+        raise InputError(
+            f"the weights of 'digits-cnn' are for samples of {_DEMO_SHAPE} and {_DEMO_CLASSES} "
+            f"classes, got {input_shape} and {classes}: pass --weights FILE, or --weights random"
+        )
+
+
+def _build(
+    name: str,
+    pretrained: bool,
+    input_shape: tuple[int, ...],
+    classes: int,
+    options: Mapping[str, Any],
+) -> nn.Module:
+    if library := _library_and_name(name):
+        return build_from_library(*library, pretrained=pretrained, classes=classes)
+    if name not in NETWORKS:
+        return build_from_factory(name)
+    network = NETWORKS[name]
+    if network.image and len(input_shape) != 3:
+        raise InputError(
+            f"model {name!r} takes images (channels, height, width), got samples of {input_shape}"
+        )
+    size = input_shape[0] if network.image else math.prod(input_shape)
+    try:
+        return network.build(size, classes, **options)
+    except (RuntimeError, MemoryError):  # what PyTorch raises when there is no memory
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise InputError(
+            f"model {name!r} is too large for the memory with samples of {input_shape}, "
+            f"{classes} classes{', ' + given if given else ''}"
+        ) from None
+
+
+def _settle(module: nn.Module, name: str) -> None:
+    """Bring the network into the state that :class:`LoadedModel` promises."""
+    lazy = next((key for key, value in module.named_parameters() if is_lazy(value)), None)
+    if lazy is not None:
+        raise InputError(
+            f"model {name!r}: the shape of {lazy!r} is not known yet: "
+            "run the network once on a sample before the factory returns it"
+        )
+    try:
+        module.to(device="cpu", dtype=torch.float32).eval()
+    except Exception as error:  # a module of the user may refuse either in any way
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"model {name!r} cannot be brought to the CPU in float32 and evaluation mode: {reason}"
+        ) from error
