@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -55,7 +56,8 @@ def load_state(checkpoint: Path) -> State:
     """
     raw = read_bytes(checkpoint, "checkpoint")
     try:
-        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
         return State(**content)
@@ -75,5 +77,5 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in tensors.items():
         plain = tensor.detach().cpu().contiguous()
         result.update(f"{name} {tuple(plain.shape)} {plain.dtype};".encode())
-        result.update(plain.reshape(-1).view(torch.uint8).numpy())
+        result.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     return result.hexdigest()
