@@ -1,0 +1,102 @@
+"""Latency of models, measured side by side."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from .inference import prepare_run
+
+Array = np.ndarray[Any, Any]
+Times = dict[str, dict[int, np.ndarray[Any, np.dtype[np.float64]]]]
+
+WARM_UP_RUNS = 10
+WARM_UP_SECONDS = 0.5
+
+
+def measure_latency(
+    sessions: Mapping[str, ort.InferenceSession],
+    samples: Array,
+    *,
+    batch_sizes: Sequence[int],
+    runs: int,
+    seed: int,
+    on_round: Callable[[], None] | None = None,
+) -> Times:
+    """Time the models in alternation: one run of each per round, in reverse order every other one.
+
+    What disturbs the machine for a while so disturbs all models alike, run i of one model lies
+    beside run i of another, and none always follows the same one. Each model is warmed up before
+    each batch size (at least 10 runs and half a second); the garbage collector rests while the
+    clock runs. On CUDA a run ends when the device has finished.
+
+    Args:
+        sessions: models by name; all take the same inputs.
+        samples: prepared float32 inputs (n, *shape), n >= 1; batches are drawn from them.
+        batch_sizes: the sizes to measure at.
+        runs: timed runs of each model at each size.
+        seed: fixes which samples make up a batch.
+        on_round: called after each round.
+
+    Returns:
+        For each model, by batch size, the times of its runs in milliseconds, in order (runs,).
+
+    Raises:
+        InputError: when a model does not take the samples.
+    """
+    generator = np.random.default_rng(seed)
+    times: Times = {name: {} for name in sessions}
+    for size in batch_sizes:
+        batch = samples[generator.integers(len(samples), size=size)]
+        calls = {name: prepare_run(session, batch) for name, session in sessions.items()}
+        for call in calls.values():
+            _warm_up(call)
+        for name, measured in _time_rounds(calls, runs, on_round).items():
+            times[name][size] = measured
+    return times
+
+
+def _time_rounds(
+    calls: Mapping[str, Callable[[], None]], runs: int, on_round: Callable[[], None] | None
+) -> dict[str, Array]:
+    measured = {name: np.empty(runs) for name in calls}
+    order = list(calls)
+    with _no_garbage_collection():
+        for index in range(runs):
+            for name in order:
+                measured[name][index] = _time(calls[name])
+            order.reverse()
+            if on_round is not None:
+                on_round()
+    return measured
+
+
+def _time(call: Callable[[], None]) -> float:
+    start = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - start) / 1e6
+
+
+def _warm_up(call: Callable[[], None]) -> None:
+    start, done = time.perf_counter(), 0
+    while done < WARM_UP_RUNS or time.perf_counter() - start < WARM_UP_SECONDS:
+        call()
+        done += 1
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,101 @@
+"""Read an ONNX file and find its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import GraphProto, TensorProto
+
+from ..support.errors import InputError
+from ..support.files import read_bytes
+from .package_model import message_text, parse_model, require_self_contained
+
+_WEIGHT_INPUTS = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
+_PASS_THROUGH = {"Transpose", "Identity"}
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """Read the ONNX file at ``path``.
+
+    Raises:
+        InputError: when it is missing, empty, truncated, not ONNX, or keeps its weights elsewhere.
+    """
+    what = f"model {str(path)!r}"
+    model = parse_model(read_bytes(path, "model"), what)
+    require_self_contained(model, what)
+    return model
+
+
+def initializers(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Yield every initializer of ``model``, also those of graphs inside its nodes."""
+    for graph in graphs(model.graph):
+        yield from graph.initializer
+
+
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """Yield ``graph`` and the graphs in its nodes' attributes, at any depth."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from graphs(attribute.g)
+            for inner in attribute.graphs:
+                yield from graphs(inner)
+
+
+def weights(model: onnx.ModelProto) -> dict[str, TensorProto]:
+    """Return the weights of ``model`` by name, in the order of their first use.
+
+    A weight is a constant tensor of two or more dimensions that a Conv, ConvTranspose, Gemm or
+    MatMul node takes, directly or through Transpose and Identity nodes.
+    """
+    found: dict[str, TensorProto] = {}
+    _collect(model.graph, {}, found)
+    return found
+
+
+def to_array(tensor: TensorProto, path: Path) -> np.ndarray[Any, Any]:
+    """Return the values of ``tensor`` as read from ``path``.
+
+    Raises:
+        InputError: when the tensor's data do not fit its shape and type.
+    """
+    try:
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
+    except Exception as error:  # damaged tensors fail in many ways
+        raise InputError(
+            f"model {str(path)!r}: the data of tensor {tensor.name!r} do not fit its shape"
+        ) from error
+
+
+def _collect(
+    graph: GraphProto, outer: Mapping[str, TensorProto], found: dict[str, TensorProto]
+) -> None:
+    known = {**outer, **{tensor.name: tensor for tensor in graph.initializer}}
+    for node in graph.node:
+        source = node.input[0] if node.input else ""
+        if node.op_type == "Constant" and node.output:
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    known[node.output[0]] = _named(attribute.t, node.output[0])
+        elif node.op_type in _PASS_THROUGH and node.output and source in known:
+            known[node.output[0]] = known[source]
+        for index in _WEIGHT_INPUTS.get(node.op_type, ()):
+            tensor = known.get(node.input[index]) if index < len(node.input) else None
+            if tensor is not None and len(tensor.dims) >= 2:
+                found.setdefault(message_text(tensor.name), tensor)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node:
+                    _collect(inner, known, found)
+
+
+def _named(tensor: TensorProto, name: str) -> TensorProto:
+    copy = TensorProto()
+    copy.CopyFrom(tensor)
+    copy.name = name
+    return copy

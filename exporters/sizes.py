@@ -1,0 +1,64 @@
+"""What an ONNX file costs to store, to send and to load."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto
+
+from .onnx_graph import initializers, read_model, to_array
+from .session import SessionSettings, open_session
+
+_CHUNK = 1 << 20
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+
+def file_bytes(path: Path) -> int:
+    """Return the size of the file in bytes."""
+    return path.stat().st_size
+
+
+def deflated_bytes(path: Path) -> int:
+    """Return the bytes of the file's content as a raw DEFLATE stream (zlib, level 9).
+
+    That is the content's size inside a zip archive or under HTTP compression, less their headers.
+    """
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    total = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            total += len(deflate.compress(chunk))
+    return total + len(deflate.flush())
+
+
+def nonzeros(path: Path) -> int:
+    """Return how many numbers in the float initializers of the file are not zero.
+
+    Raises:
+        InputError: when the file is not a readable ONNX file.
+    """
+    return sum(
+        int(np.count_nonzero(to_array(tensor, path)))
+        for tensor in initializers(read_model(path))
+        if tensor.data_type in _FLOATS
+    )
+
+
+def load_ms(path: Path, settings: SessionSettings, repeats: int = 5) -> float:
+    """Return the median time in milliseconds to open a session from the file, of ``repeats``.
+
+    The file is in the operating system's cache then: the time is that of reading, optimising
+    and preparing the graph.
+
+    Raises:
+        InputError: when the file cannot be opened so.
+    """
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter_ns()
+        open_session(path, settings)
+        times.append((time.perf_counter_ns() - start) / 1e6)
+    return float(np.median(times))

@@ -1,0 +1,86 @@
+"""What pruning gained and what it cost, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .figures import ModelFigures, Speedup
+from .session import PROVIDERS
+
+
+def verdict(
+    pruned: ModelFigures, dense: ModelFigures, speedups: Mapping[str, Speedup], provider: str
+) -> str:
+    """Say what was gained in size, what it cost in accuracy, and whether it is faster.
+
+    Where the 95 % interval of the speed ratio does not lie above 1 at every batch size, it says
+    so, why, and what would make the model faster.
+
+    Args:
+        pruned: figures of the pruned file.
+        dense: figures of the file that it is compared against.
+        speedups: dense p50 / pruned p50 by batch size.
+        provider: the execution provider that ONNX Runtime used.
+    """
+    parts = [_size(pruned, dense), _accuracy(pruned, dense)]
+    faster = [size for size, ratio in speedups.items() if ratio.low > 1]
+    slower = [size for size, ratio in speedups.items() if ratio.high < 1]
+    same = [size for size in speedups if size not in faster and size not in slower]
+    if faster:
+        parts.append(f"It is faster: {_ratios(speedups, faster)}.")
+    if same:
+        parts.append(
+            f"Pruning did not make it faster in this runtime: {_ratios(speedups, same)}, "
+            "where 1 means equal."
+        )
+    if slower:
+        parts.append(f"It is slower in this runtime: {_ratios(speedups, slower)}.")
+    if same or slower:
+        parts.append(_advice(provider))
+    return " ".join(part for part in parts if part)
+
+
+def _size(pruned: ModelFigures, dense: ModelFigures) -> str:
+    ratio = dense.deflated_bytes / pruned.deflated_bytes
+    change = f"{ratio:.2f} times smaller" if ratio >= 1.005 else "no smaller"
+    return (
+        f"Compressed, the pruned model is {change} ({_bytes(pruned.deflated_bytes)} against "
+        f"{_bytes(dense.deflated_bytes)}); as a plain file it takes {_bytes(pruned.file_bytes)} "
+        f"against {_bytes(dense.file_bytes)}, as ONNX stores zeros like other numbers."
+    )
+
+
+def _accuracy(pruned: ModelFigures, dense: ModelFigures) -> str:
+    if pruned.accuracy is None or dense.accuracy is None:
+        return ""
+    change = pruned.accuracy - dense.accuracy
+    if round(change, 2) == 0:
+        return f"Accuracy is {pruned.accuracy:.2f} %, that of the dense model."
+    word = "above" if change > 0 else "below"
+    return (
+        f"Accuracy is {pruned.accuracy:.2f} %, {abs(change):.2f} points {word} the dense model's "
+        f"{dense.accuracy:.2f} %."
+    )
+
+
+def _ratios(speedups: Mapping[str, Speedup], sizes: list[str]) -> str:
+    shown = (
+        f"at batch {size} dense / pruned is {speedups[size].ratio:.3f} "
+        f"(95 % interval {speedups[size].low:.3f} to {speedups[size].high:.3f})"
+        for size in sizes
+    )
+    return ", ".join(shown)
+
+
+def _advice(provider: str) -> str:
+    device = "GPU" if provider == PROVIDERS["cuda"] else "CPU"
+    return (
+        f"ONNX Runtime's {device} kernels are dense: they multiply by zeros as by any number, so "
+        "zeros at any place gain size and not time. Faster would be: removing whole channels, 2:4 "
+        "sparsity with TensorRT's sparse kernels, int8 quantisation, or a runtime with sparse "
+        "kernels."
+    )
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

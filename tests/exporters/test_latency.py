@@ -1,0 +1,106 @@
+"""The order and the clock of timed runs."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wfpipe.exporters import latency
+from wfpipe.exporters.latency import measure_latency
+from wfpipe.exporters.session import SessionSettings, open_session
+from wfpipe.support.errors import InputError
+from wfpipe.tests.exporters.networks import write_linear
+
+Calls = list[tuple[str, tuple[int, ...]]]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Record the runs after warm-up, of models that are given by their name alone."""
+    made: Calls = []
+
+    def prepare(session: Any, batch: np.ndarray) -> Callable[[], None]:
+        return lambda: made.append((session, batch.shape))
+
+    monkeypatch.setattr(latency, "prepare_run", prepare)
+    monkeypatch.setattr(latency, "WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr(latency, "WARM_UP_RUNS", 3)
+    return made
+
+
+def test_models_run_in_alternation_and_none_always_first(calls: Calls) -> None:
+    rounds: list[None] = []
+    times = measure_latency(
+        {"dense": "d", "pruned": "p"},
+        np.zeros((4, 3)),
+        batch_sizes=[1, 6],
+        runs=5,
+        seed=0,
+        on_round=lambda: rounds.append(None),
+    )
+    for size, made in ((1, calls[:16]), (6, calls[16:])):
+        assert {shape for _, shape in made} == {(size, 3)}
+        order = "".join(name for name, _ in made)
+        assert order == "ddd" + "ppp" + "dp" + "pd" + "dp" + "pd" + "dp"
+    assert len(rounds) == 10
+    assert {name: list(by_size) for name, by_size in times.items()} == {
+        "dense": [1, 6],
+        "pruned": [1, 6],
+    }
+    for by_size in times.values():
+        assert all(measured.shape == (5,) for measured in by_size.values())
+
+
+def test_times_are_those_of_the_clock_in_milliseconds(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter([0, 1_500_000, 5_000_000, 7_000_000, 8_000_000, 8_250_000, 9_000_000, 9_000_001])
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(ticks))
+    times = measure_latency({"a": "a", "b": "b"}, np.zeros((1, 3)), batch_sizes=[1], runs=2, seed=0)
+    assert times["a"][1].tolist() == [1.5, 1e-6]
+    assert times["b"][1].tolist() == [2.0, 0.25]
+
+
+def test_garbage_collector_rests_while_the_clock_runs_and_is_back_after(calls: Calls) -> None:
+    states: list[bool] = []
+    assert gc.isenabled()
+    measure_latency(
+        {"a": "a"},
+        np.zeros((1, 3)),
+        batch_sizes=[1],
+        runs=2,
+        seed=0,
+        on_round=lambda: states.append(gc.isenabled()),
+    )
+    assert states == [False, False]
+    assert gc.isenabled()
+
+
+def test_garbage_collector_is_back_after_a_failure(calls: Calls) -> None:
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_latency(
+            {"a": "a"}, np.zeros((1, 3)), batch_sizes=[1], runs=2, seed=0, on_round=fail
+        )
+    assert gc.isenabled()
+
+
+def test_real_models_are_timed_at_each_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "WARM_UP_SECONDS", 0.0)
+    settings = SessionSettings("cpu", threads=1)
+    session = open_session(write_linear(tmp_path / "model.onnx", np.eye(4, 3)), settings)
+    samples = np.zeros((2, 3), np.float32)
+    times = measure_latency({"a": session}, samples, batch_sizes=[1, 5], runs=7, seed=0)
+    assert all((times["a"][size] > 0).all() and len(times["a"][size]) == 7 for size in (1, 5))
+    with pytest.raises(InputError, match="it fails on"):
+        measure_latency({"a": session}, np.zeros((2, 9)), batch_sizes=[1], runs=7, seed=0)

@@ -1,0 +1,97 @@
+"""Percentiles and intervals against brute force."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wfpipe.exporters.statistics import P99_RUNS, speedup, summarise
+
+
+def chance_of_two_above(percentile: float, runs: int) -> float:
+    """The probability that two or more of ``runs`` lie above the true percentile."""
+    below = sum(
+        math.comb(runs, k) * (1 - percentile) ** k * percentile ** (runs - k) for k in (0, 1)
+    )
+    return 1 - below
+
+
+def test_p99_needs_the_runs_that_the_binomial_distribution_asks_for() -> None:
+    enough = [runs for runs in range(2, 2000) if chance_of_two_above(0.99, runs) >= 0.99]
+    assert enough[0] == P99_RUNS
+    largest_alone = [runs for runs in range(1, 2000) if 1 - 0.99**runs >= 0.99]
+    assert largest_alone[0] == 459
+
+
+def test_range_of_that_many_runs_covers_99_percent_with_99_percent_confidence() -> None:
+    # The share that the range of n uniform numbers covers has the distribution Beta(n - 1, 2).
+    shares = np.random.default_rng(0).beta(P99_RUNS - 1, 2, size=200_000)
+    assert np.mean(shares >= 0.99) == pytest.approx(0.99, abs=0.001)
+
+
+@settings(max_examples=50)
+@given(times=st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=60), batch=st.integers(1, 256))
+def test_percentiles_are_those_of_the_sorted_runs(times: list[float], batch: int) -> None:
+    figures = summarise(np.array(times), batch)
+    ordered = sorted(times)
+
+    def percentile(share: float) -> float:
+        place = share * (len(ordered) - 1)
+        low = math.floor(place)
+        high = min(low + 1, len(ordered) - 1)
+        return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+    assert figures.p50 == pytest.approx(percentile(0.5))
+    assert figures.p90 == pytest.approx(percentile(0.9))
+    assert figures.throughput == pytest.approx(batch / (percentile(0.5) / 1000))
+    assert (figures.p99, figures.runs) == (None, len(times))
+
+
+@pytest.mark.parametrize(("runs", "given"), [(661, False), (662, True), (1000, True)])
+def test_p99_is_given_only_from_enough_runs_on(runs: int, given: bool) -> None:
+    times = np.linspace(1, 2, runs)
+    figures = summarise(times, 1)
+    assert (figures.p99 is not None) == given
+    if given:
+        assert figures.p99 == pytest.approx(1.99)
+
+
+def test_interval_is_that_of_resampling_pairs_one_by_one() -> None:
+    generator = np.random.default_rng(1)
+    drift = np.linspace(1, 3, 60)
+    dense = drift * generator.uniform(0.9, 1.1, 60)
+    pruned = 0.8 * drift * generator.uniform(0.9, 1.1, 60)
+    ratios = []
+    for _ in range(4000):
+        chosen = generator.integers(60, size=60)
+        ratios.append(np.median(dense[chosen]) / np.median(pruned[chosen]))
+    figures = speedup(dense, pruned, seed=0)
+    assert figures.ratio == np.median(dense) / np.median(pruned)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    assert figures.low == pytest.approx(low, rel=0.02)
+    assert figures.high == pytest.approx(high, rel=0.02)
+
+
+def test_interval_covers_the_true_ratio_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(2)
+    covered = 0
+    for trial in range(30):
+        dense, pruned = generator.lognormal(size=(2, 100))
+        figures = speedup(3 * dense, pruned, seed=trial)
+        covered += figures.low <= 3 <= figures.high
+    assert covered >= 23  # at 0.95 each, fewer of 30 have a chance of 1 in 10,000
+
+
+def test_speedup_is_fixed_by_its_seed() -> None:
+    dense, pruned = np.random.default_rng(3).lognormal(size=(2, 200))
+    assert speedup(dense, pruned, seed=5) == speedup(dense, pruned, seed=5)
+
+
+@pytest.mark.parametrize("runs", [2, 200])
+def test_equal_times_give_an_interval_without_width(runs: int) -> None:
+    figures = speedup(np.full(runs, 2.0), np.full(runs, 0.5), seed=0)
+    assert (figures.ratio, figures.low, figures.high) == (4.0, 4.0, 4.0)
