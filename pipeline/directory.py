@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from ..support.errors import InputError
-from ..support.files import write_text
+from ..support.files import cannot_write, write_text
+from ..support.memory import format_size
 from .recipe import Recipe, Values, read_recipe_file, resolve
 
 
@@ -63,8 +64,12 @@ class RunDirectory:
 
     def begin(self, recipe: Recipe) -> None:
         """Remove the files of an earlier run and write the recipe, which marks a run."""
-        for file in self.files():
-            file.unlink(missing_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for file in self.files():
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         write_text(self.recipe, recipe.to_yaml())
 
 
@@ -106,12 +111,12 @@ def check_space(path: Path, needed: int) -> None:
     Raises:
         InputError: naming the folder, the bytes needed and the bytes free.
     """
-    parent = path
+    parent = path.absolute()
     while not parent.exists():
         parent = parent.parent
-    free = shutil.disk_usage(parent).free
-    if free < needed:
+    disk = shutil.disk_usage(parent)
+    if disk.total and disk.free < needed:
         raise InputError(
-            f"--out {str(path)!r} needs about {needed / 2**20:.0f} MiB, "
-            f"but only {free / 2**20:.0f} MiB are free there"
+            f"--out {str(path)!r} needs about {format_size(needed)}, "
+            f"but only {format_size(disk.free)} are free there"
         )
