@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from ..support.files import read_bytes, write_json, write_text
 from .documents import parse_document
@@ -45,7 +46,7 @@ def read_report(path: Path) -> Report:
 
 
 def figures_table(report: Report) -> list[Row]:
-    """Return the figures as rows of text with units, the header first.
+    """Return the figures as rows of text with units, the header first; they fit 80 columns.
 
     Returns:
         Rows of four cells: what was measured, of the dense file, of the pruned file, the change.
@@ -59,8 +60,8 @@ def figures_table(report: Report) -> list[Row]:
         ("deflated size", *_sizes(dense.deflated_bytes, pruned.deflated_bytes)),
         (
             "non-zeros",
-            f"{dense.nonzeros:,} values",
-            f"{pruned.nonzeros:,} values",
+            _count(dense.nonzeros),
+            _count(pruned.nonzeros),
             _times(dense.nonzeros, pruned.nonzeros, "fewer", "more"),
         ),
         (
@@ -85,19 +86,26 @@ def _accuracy(dense: ModelFigures, pruned: ModelFigures) -> tuple[str, str, str]
 def _latency_rows(report: Report) -> Iterator[Row]:
     for batch, pruned in report.pruned.latency_ms.items():
         dense = report.dense.latency_ms.get(batch)
-        speedup = report.speedup.get(batch)
-        yield (
-            f"latency p50, batch {batch}",
-            _NOT_MEASURED if dense is None else _latency(dense),
-            _latency(pruned),
-            ""
-            if speedup is None
-            else f"{speedup.ratio:.2f}× speed (95 %: {speedup.low:.2f}× to {speedup.high:.2f}×)",
-        )
+        yield f"p50, batch {batch}", _p(dense, "p50"), _p(pruned, "p50"), _speed(report, batch)
+        yield f"p90, batch {batch}", _p(dense, "p90"), _p(pruned, "p90"), ""
 
 
-def _latency(latency: Latency) -> str:
-    return f"{_ms(latency.p50)} (p90 {_ms(latency.p90)})"
+def _p(latency: Latency | None, percentile: Literal["p50", "p90"]) -> str:
+    if latency is None:
+        return _NOT_MEASURED
+    return _ms(latency.p50 if percentile == "p50" else latency.p90)
+
+
+def _speed(report: Report, batch: str) -> str:
+    """Say the ratio of the medians with its 95 % interval."""
+    ratio = report.speedup.get(batch)
+    if ratio is None:
+        return ""
+    return f"{ratio.ratio:.2f}× speed ({ratio.low:.2f}× to {ratio.high:.2f}×)"
+
+
+def _count(values: int) -> str:
+    return f"{values:,} values" if values < 10_000_000 else f"{values / 1e6:.2f} M values"
 
 
 def _ms(milliseconds: float) -> str:

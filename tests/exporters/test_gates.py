@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from wfpipe.tests.exporters.package_samples import make_report, model_figures
 REPORT = make_report()
 
 
-def check(**gates: float | int | None) -> dict[str, GateResult]:
+def check(**gates: Any) -> dict[str, GateResult]:
     results = check_gates(
         dense=REPORT.dense,
         pruned=REPORT.pruned,
@@ -109,20 +110,25 @@ def test_without_the_number_of_weights_one_in_a_million_may_miss() -> None:
 
 @pytest.mark.parametrize("side", ["dense", "pruned"])
 def test_an_accuracy_gate_needs_a_measured_accuracy(side: str) -> None:
-    figures = {"dense": REPORT.dense, "pruned": REPORT.pruned, side: model_figures(accuracy=None)}
+    figures: dict[str, Any] = {
+        "dense": REPORT.dense,
+        "pruned": REPORT.pruned,
+        side: model_figures(accuracy=None),
+    }
     with pytest.raises(InputError, match="max_accuracy_drop needs the accuracy of both"):
         check_gates(**figures, speedup={}, sparsity=0.9, max_accuracy_drop=1.0)
 
 
 @pytest.mark.parametrize("gate", ["max_latency_ms", "min_speedup"])
 def test_a_latency_gate_needs_a_measured_latency(gate: str) -> None:
+    wanted: dict[str, Any] = {gate: 1.0}
     with pytest.raises(InputError, match=f"{gate} needs a measured latency"):
         check_gates(
             dense=REPORT.dense,
             pruned=model_figures(latency_ms={}),
             speedup={},
             sparsity=0.9,
-            **{gate: 1.0},
+            **wanted,
         )
 
 

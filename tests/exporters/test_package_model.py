@@ -23,16 +23,22 @@ def load(model: onnx.ModelProto) -> object:
 
 
 def one_node(
-    op: str, *, inputs: list[object], outputs: list[object], opset: int = 20, **attributes: object
+    op: str,
+    *,
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    **attributes: object,
 ) -> onnx.ModelProto:
     node = helper.make_node(
         op, [value.name for value in inputs], [value.name for value in outputs], **attributes
     )
     graph = helper.make_graph([node], "one", inputs, outputs)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def value(name: str, shape: list[object], kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+def value(
+    name: str, shape: list[object] | None, kind: int = TensorProto.FLOAT
+) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
 

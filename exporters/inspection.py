@@ -1,0 +1,206 @@
+"""What is in a model file: its tensors, their shapes, and how many of their values are zero."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+from safetensors import SafetensorError, safe_open
+
+from ..support.errors import InputError, unknown
+from ..support.files import read_bytes
+from .archive import MAX_MEMBER_BYTES, read_archive
+from .manifest import MANIFEST_FILE, MODEL_FILE, parse_manifest
+from .package_model import Array, message_text, parse_model, require_self_contained, walk
+
+Kind = Literal["onnx", "safetensors", "package"]
+_KINDS: dict[str, Kind] = {".onnx": "onnx", ".safetensors": "safetensors", ".zip": "package"}
+
+_INDICES = {"int64", "int32", "int16", "uint64", "uint32", "uint16"}
+_SIGNED_ZERO = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
+_DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "BOOL": "bool",
+    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
+    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
+}  # fmt: skip
+"""The types of a .safetensors file as numpy and ONNX name them."""
+
+
+@dataclass(frozen=True)
+class TensorFigures:
+    """A tensor of a file, as counted in it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    values: int
+    nonzeros: int
+
+    @property
+    def weight(self) -> bool:
+        """Whether this is a weight, or a mask: two or more dimensions, and no indices or sizes."""
+        return len(self.shape) > 1 and self.dtype not in _INDICES
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros, in [0, 1]."""
+        return (self.values - self.nonzeros) / self.values if self.values else 0.0
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in a model file; ``metadata`` is what the file says about itself."""
+
+    kind: Kind
+    file_bytes: int
+    layers: tuple[TensorFigures, ...]
+    metadata: dict[str, str]
+
+    @property
+    def values(self) -> int:
+        """The number of values in all weights."""
+        return sum(layer.values for layer in self.layers if layer.weight)
+
+    @property
+    def nonzeros(self) -> int:
+        """The number of values in all weights that are not zero."""
+        return sum(layer.nonzeros for layer in self.layers if layer.weight)
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros in all weights, in [0, 1]."""
+        return (self.values - self.nonzeros) / self.values if self.values else 0.0
+
+
+def inspect_file(path: Path) -> Inspection:
+    """Count the zeros in a model file, whatever program made it; nothing of it is run.
+
+    Tensors of strings are left out.
+
+    Args:
+        path: an ``.onnx`` file (tensors beside it are read too), a ``.safetensors`` file, or a
+            package (``.zip``).
+
+    Raises:
+        InputError: when the file is of another kind, missing, damaged or cut short.
+    """
+    kind = _KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise unknown("kind of file", path.name, [f"*{suffix}" for suffix in _KINDS])
+    what = f"file {str(path)!r}"
+    if kind == "safetensors":
+        layers, metadata = _safetensors(path, what)
+    elif kind == "onnx":
+        proto = parse_model(read_bytes(path, "model", limit=MAX_MEMBER_BYTES), what)
+        layers, metadata = _onnx(proto, path.parent, what)
+    else:
+        layers, metadata = _package(path, what)
+    return Inspection(kind, path.stat().st_size, tuple(layers), metadata)
+
+
+def _package(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, str]]:
+    members = read_archive(path)
+    for name in (MANIFEST_FILE, MODEL_FILE):
+        if name not in members:
+            raise InputError(f"{what} has no {name}: it is not a package of wfpipe")
+    parse_manifest(members[MANIFEST_FILE], what)
+    proto = parse_model(members[MODEL_FILE], f"{what}: {MODEL_FILE}")
+    require_self_contained(proto, what)
+    return _onnx(proto, path.parent, what)
+
+
+def _onnx(
+    proto: onnx.ModelProto, folder: Path, what: str
+) -> tuple[list[TensorFigures], dict[str, str]]:
+    layers = [
+        _count_tensor(name, shape, tensor, folder, f"{what}: tensor {name!r}")
+        for name, shape, tensor in _stored(proto)
+        if tensor.data_type != onnx.TensorProto.STRING
+    ]
+    metadata = {
+        message_text(entry.key): message_text(entry.value) for entry in proto.metadata_props
+    }
+    return layers, metadata
+
+
+def _stored(proto: onnx.ModelProto) -> Iterator[tuple[str, tuple[int, ...], onnx.TensorProto]]:
+    """Yield name, dense shape and stored values of initializers and constants at any depth."""
+    for part in walk(proto):
+        if isinstance(part, onnx.GraphProto):
+            for tensor in part.initializer:
+                yield message_text(tensor.name), tuple(tensor.dims), tensor
+        elif isinstance(part, onnx.SparseTensorProto):
+            yield message_text(part.values.name), tuple(part.dims), part.values
+        elif isinstance(part, onnx.NodeProto) and part.op_type == "Constant" and part.output:
+            for attribute in part.attribute:
+                if attribute.name == "value":
+                    yield message_text(part.output[0]), tuple(attribute.t.dims), attribute.t
+
+
+def _count_tensor(
+    name: str, shape: tuple[int, ...], tensor: onnx.TensorProto, folder: Path, what: str
+) -> TensorFigures:
+    """Count a tensor whose values are in the model, or in a file in the model's folder."""
+    try:
+        if min(shape, default=0) < 0:
+            raise ValueError(f"its shape is {shape}")
+        outside = uses_external_data(tensor)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of keys that the reader does not know
+            if outside:
+                load_external_data_for_tensor(tensor, str(folder))
+        array: Array = np.asarray(onnx.numpy_helper.to_array(tensor))
+        if array.size > math.prod(shape):
+            raise ValueError(f"it holds {array.size} values and its shape is {shape}")
+        nonzeros = int(np.count_nonzero(array))
+        if outside:
+            tensor.ClearField("raw_data")  # large models: one tensor in memory at a time
+    except Exception as error:  # damaged tensors fail in many ways
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{what} cannot be read: {reason}") from None
+    return TensorFigures(name, shape, array.dtype.name, math.prod(shape), nonzeros)
+
+
+def _safetensors(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, str]]:
+    length_bytes = 8
+    try:
+        with safe_open(path, framework="np") as checked:
+            metadata = dict(checked.metadata() or {})
+        with path.open("rb") as handle:
+            length = int.from_bytes(handle.read(length_bytes), "little")
+            header = json.loads(handle.read(length))
+    except FileNotFoundError:
+        raise InputError(f"{what} does not exist") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{what} is not a safetensors file: {reason}") from None
+    header.pop("__metadata__", None)
+    content: Array = np.memmap(path, np.uint8, "r")[length_bytes + length :]
+    layers = []
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        shape, dtype = tuple(entry["shape"]), entry["dtype"]
+        values = math.prod(shape)
+        nonzeros = _count_raw(content[begin:end], values, dtype, f"{what}: tensor {name!r}")
+        layers.append(TensorFigures(name, shape, _DTYPES.get(dtype, dtype), values, nonzeros))
+    return layers, metadata
+
+
+def _count_raw(raw: Array, values: int, dtype: str, what: str) -> int:
+    """Count the values whose bits, less the sign where zero has one, are not all zero."""
+    size = raw.nbytes // values if values else 1
+    if size not in (1, 2, 4, 8) or size * values != raw.nbytes:
+        raise InputError(f"{what} has the type {dtype}, whose values cannot be counted")
+    bits = np.asarray(raw).view(f"<u{size}")
+    if dtype in _SIGNED_ZERO:
+        bits = bits & bits.dtype.type(2 ** (8 * size - 1) - 1)
+    return int(np.count_nonzero(bits))
