@@ -66,12 +66,12 @@ def open_npz(path: Path) -> Source:
     splits = {}
     for part in ("train", "test"):
         x, y = f"x_{part}", f"y_{part}"
-        if len(arrays[x]) != len(arrays[y]):
-            raise InputError(
-                f"{x} has {len(arrays[x])} samples and {y} has {len(arrays[y])} in {str(path)!r}"
-            )
         samples = _samples(arrays[x], f"{x} in {str(path)!r}")
         targets = _targets(arrays[y], f"{y} in {str(path)!r}")
+        if len(samples) != len(targets):
+            raise InputError(
+                f"{x} has {len(samples)} samples and {y} has {len(targets)} in {str(path)!r}"
+            )
         splits[part] = Split(ArrayReader(samples, x), targets)
     shapes = [arrays[name].shape[1:] for name in NAMES[::2]]
     if shapes[0] != shapes[1]:

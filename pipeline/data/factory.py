@@ -135,16 +135,22 @@ def _datasets(spec: str) -> dict[str, Any]:
     if not isinstance(made, tuple | list) or len(made) != 2:
         raise InputError(f"data factory {spec!r} must return (train, test), got {_shown(made)}")
     for part, dataset in zip(("train", "test"), made, strict=True):
-        if isinstance(dataset, IterableDataset) or not (
-            hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-        ):
+        length = None if isinstance(dataset, IterableDataset) else _length(dataset)
+        if length is None:
             raise InputError(
                 f"{part} from data factory {spec!r} must have len() and be read by index, "
                 f"got {_shown(dataset)}"
             )
-        if len(dataset) == 0:
+        if length == 0:
             raise InputError(f"{part} from data factory {spec!r} has no samples")
     return {"train": made[0], "test": made[1]}
+
+
+def _length(dataset: Any) -> int | None:
+    try:
+        return len(dataset) if hasattr(dataset, "__getitem__") else None
+    except Exception:  # code of the user's raises anything
+        return None
 
 
 @dataclass(frozen=True)

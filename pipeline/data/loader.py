@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,8 @@ def in_order(
     """Yield ``work(key)`` for each key, in the order of the keys.
 
     Args:
-        work: what is done; with workers it has to be picklable, and so does its result.
+        work: what is done; with workers it has to be picklable, and so does its result, and the
+            main module must be fit to be imported again, as always with processes.
         keys: arrays of positions, usually those of a batch.
         workers: processes that do the work; 0 = none.
         threads: threads that do the work when there are no workers; 1 = the caller's.
@@ -96,7 +98,7 @@ def _in_processes(work: Callable[[Key], T], keys: Sequence[Key], workers: int) -
             num_workers=workers,
             collate_fn=_unchanged,
             multiprocessing_context=_context(),
-            worker_init_fn=_ignore_interrupt,
+            worker_init_fn=_begin,
             generator=torch.Generator(),
         )
     try:
@@ -128,6 +130,14 @@ def _unchanged(result: T) -> T:
     return result
 
 
-def _ignore_interrupt(worker: int) -> None:
-    """Leave Ctrl-C to the main process, which ends the workers."""
+def _begin(worker: int) -> None:
+    """Leave Ctrl-C to the main process, and end when it is gone, however it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -145,9 +145,8 @@ class Form:
 
 def _resize(image: Image.Image, shape: tuple[int, ...], box: Box | None) -> Image.Image:
     size = (shape[-1], shape[-2])
-    if box is None and image.size == size:
-        return image
-    return image.resize(size, Image.Resampling.BILINEAR, box=box)
+    part = image if box is None else image.crop(box)
+    return part if part.size == size else part.resize(size, Image.Resampling.BILINEAR)
 
 
 def pixels(shape: tuple[int, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +43,8 @@ class Data:
     """The training and the test split, and how their samples are prepared for the network.
 
     ``class_names`` is known for digits, folders and hf: data; ``classes`` is their number, or the
-    highest label + 1. ``preprocessing.shape`` is the shape of a prepared sample.
+    highest label + 1. ``preprocessing.shape`` is the shape of a prepared sample. ``seed`` fixes
+    orders and ``augmentation``; ``workers`` processes read what is not in memory.
     """
 
     train: Samples
@@ -187,7 +189,6 @@ def _cut(order: Key, batch: int) -> list[Key]:
 def _find(settings: DataSettings, reporter: Reporter) -> Source:
     """Recognise the source by its form and open it."""
     name = settings.source
-    path = Path(name)
     if name == "digits":
         return _digits()
     if name.startswith("hf:") and name != "hf:":
@@ -195,13 +196,13 @@ def _find(settings: DataSettings, reporter: Reporter) -> Source:
     if is_factory(name):
         return open_factory(name, workers=settings.workers, reporter=reporter)
     if name.endswith(".npz"):
-        return open_npz(path)
-    if path.is_dir():
-        return open_folder(path)
-    if path.exists():
+        return open_npz(Path(name))
+    if os.path.isdir(name):
+        return open_folder(Path(name))
+    if os.path.exists(name):
         raise InputError(f"data {name!r} is a file of an unknown kind; known: digits. {_FORMS}")
-    if len(path.parts) > 1:
-        raise InputError(f"data folder {name!r} does not exist")
+    if len(Path(name).parts) > 1:
+        raise InputError(f"data folder {name!r} does not exist or cannot be reached")
     raise unknown("data set", name, ["digits"], more=_FORMS)
 
 
@@ -244,12 +245,11 @@ def _form(source: Source, settings: DataSettings) -> Form:
         )
         for label in labels
     ]
-    modes = {mode for _, mode, _ in firsts}
     first, mode, shape = firsts[0]
-    if mode is None:
-        channels, mode = shape[0], None
-    else:
-        channels, mode = (1, "L") if modes <= {"1", "L"} else (3, "RGB")
+    channels = shape[0]
+    if mode is not None:
+        gray = {mode for _, mode, _ in firsts} <= {"1", "L"}
+        channels, mode = (1, "L") if gray else (3, "RGB")
     if settings.size is None:
         return Form("image", mode, (channels, *shape[-2:]), reader.name(first))
     return Form("image", mode, (channels, settings.size[0], settings.size[-1]))

@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,3 +69,54 @@ def test_death_of_a_process_is_an_error_with_a_remedy() -> None:
     codes = [np.array(3), np.array(3)]
     with pytest.raises(InputError, match=r"process that reads samples died.*--set data.workers=0"):
         list(in_order(os._exit, codes, workers=1))
+
+
+CHILD = """
+import multiprocessing
+from functools import partial
+
+import numpy as np
+
+from wfpipe.pipeline.data.loader import in_order
+
+if __name__ == "__main__":
+    keys = [np.arange(3)] * 1000
+    results = in_order(partial(np.multiply, 2), keys, workers=2)
+    next(results)
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    input()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="looks at processes as POSIX has them")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_processes_end_when_the_main_one_is_ended(tmp_path: Path, how: signal.Signals) -> None:
+    script = tmp_path / "read.py"
+    script.write_text(CHILD)
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as main:
+        assert main.stdout is not None
+        workers = [int(number) for number in main.stdout.readline().split()]
+        assert len(workers) == 2
+        main.send_signal(how)
+        main.wait(timeout=20)
+        deadline = time.monotonic() + 20
+        while any(map(is_alive, workers)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert not any(map(is_alive, workers))
+
+
+def is_alive(process: int) -> bool:
+    """Tell whether a process runs; one that has ended may wait for its parent to notice."""
+    try:
+        os.kill(process, 0)
+        stat = Path(f"/proc/{process}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
