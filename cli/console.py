@@ -23,7 +23,7 @@ from rich.text import Text
 
 from ..support.progress import Silent, Task
 
-_FIRST_LINE_S, _LINE_EVERY_S = 5.0, 30.0
+_FIRST_LINE_S, _LINE_EVERY_S, _REDRAW_EVERY_S = 5.0, 30.0, 0.1
 
 
 class _Rate(ProgressColumn):
@@ -33,11 +33,18 @@ class _Rate(ProgressColumn):
 
 
 class _BarTask:
+    """Redraws its bar as work advances; a thread that did would disturb what is being timed."""
+
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
+        self._next = 0.0
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        self._progress.update(self._task, advance=amount, note=note)
+        now = monotonic()
+        draw = now >= self._next
+        if draw:
+            self._next = now + _REDRAW_EVERY_S
+        self._progress.update(self._task, advance=amount, note=note, refresh=draw)
 
 
 class _LineTask:
@@ -128,5 +135,6 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=self._live,
+            auto_refresh=False,
             transient=True,
         )

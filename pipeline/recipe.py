@@ -145,7 +145,7 @@ class FinetuneSettings(_Section):
 class ExportSettings(_Section):
     """The ONNX file."""
 
-    opset: int = Field(20, ge=18, description="ONNX operator set")
+    opset: int = Field(20, ge=18, le=26, description="ONNX operator set")
     tolerance: float = Field(
         1e-4, gt=0, description="largest difference to PyTorch, relative to the largest output"
     )

@@ -137,7 +137,8 @@ class WeightSpaceInverse:
     def diag(self) -> Tensor:
         """Return diag(F⁻¹) = column sums of the squares of L⁻¹."""
         eye = torch.eye(self._L.shape[-1], dtype=torch.float64, device=self._L.device)
-        return torch.linalg.solve_triangular(self._L, eye, upper=False).square_().sum(-2)
+        inverse: Tensor = torch.linalg.solve_triangular(self._L, eye, upper=False)
+        return inverse.square_().sum(-2)
 
     def solve(self, v: Tensor) -> Tensor:
         """Return F⁻¹v by two triangular solves."""
@@ -176,6 +177,7 @@ def _factor(matrix: Tensor, damping: float) -> Tensor:
             "the gradients are not finite: the loss diverged or an input holds NaN; "
             "check the dense accuracy, or lower the learning rate"
         )
+    L: Tensor
     L, info = torch.linalg.cholesky_ex(matrix)
     if bool((info != 0).any()):
         scale = matrix.diagonal(dim1=-2, dim2=-1).amax().item()

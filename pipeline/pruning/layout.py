@@ -33,7 +33,7 @@ class Run:
     def bank(self, G: Tensor) -> Tensor:
         """View the part of ``G`` (N, d) that this run covers as (count, N, size)."""
         part = G[:, self.start : self.stop]
-        return part.unflatten(1, (self.count, self.size)).transpose(0, 1)
+        return part.view(len(G), self.count, self.size).transpose(0, 1)
 
 
 class Layout:

@@ -37,7 +37,7 @@ def find_prunables(
             )
     wanted = {name for pattern in include for name in _expand(pattern, layers)}
     unwanted = {name for pattern in exclude for name in _expand(pattern, layers)}
-    chosen = {name: layers[name].weight for name in layers if name in wanted - unwanted}
+    chosen = {name: module.get_parameter(name) for name in layers if name in wanted - unwanted}
     if not chosen:
         raise ValueError(
             f"no weight is left to prune: the network has {_some(list(layers))}; "

@@ -23,8 +23,8 @@ def test_images_and_networks_are_laid_out_channels_last():
     placement = place("cpu")
     batch = placement.tensor(torch.randn(2, 3, 8, 8))
     assert batch.is_contiguous(memory_format=torch.channels_last)
-    weight = placement.network(torch.nn.Conv2d(3, 4, 3)).weight
-    assert weight.is_contiguous(memory_format=torch.channels_last)
+    network = placement.network(torch.nn.Conv2d(3, 4, 3))
+    assert network.get_parameter("weight").is_contiguous(memory_format=torch.channels_last)
     assert placement.tensor(torch.randn(2, 3)).shape == (2, 3)
 
 

@@ -27,7 +27,11 @@ def test_a_state_reads_back_as_it_was_written(tmp_path):
     state = make()
     state.save(tmp_path / "checkpoint.pt", tmp_path / "log.jsonl")
     loaded = load_state(tmp_path / "checkpoint.pt")
-    assert (loaded.done, loaded.history, loaded.fingerprint) == (2, state.history, state.fingerprint)
+    assert (loaded.done, loaded.history, loaded.fingerprint) == (
+        2,
+        state.history,
+        state.fingerprint,
+    )
     assert torch.equal(loaded.model["w"], state.model["w"])
     assert torch.equal(loaded.masks["w"], state.masks["w"])
     assert json.loads((tmp_path / "log.jsonl").read_text()) == state.history[0]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ def test_every_step_and_epoch_comes_once_in_order(steps, epochs):
 def test_an_epoch_of_recovery_follows_every_step(epochs):
     for steps in range(1, epochs + 1):
         units = timeline(steps, epochs)
-        for unit, following in zip(units, units[1:], strict=False):
+        for unit, following in pairwise(units):
             assert "epoch" in (unit.kind, following.kind)
         assert units[-1].kind == "epoch"
 

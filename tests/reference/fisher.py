@@ -41,7 +41,8 @@ def constrained_minimum(w: Tensor, keep: Tensor, F: Tensor) -> Tensor:
     system = torch.zeros(B + len(pruned), B + len(pruned), dtype=torch.float64)
     system[:B, :B], system[:B, B:], system[B:, :B] = F, C.T, C
     right = torch.cat([torch.zeros(B, dtype=torch.float64), -w[pruned].double()])
-    return w.double() + torch.linalg.solve(system, right)[:B]
+    change: Tensor = torch.linalg.solve(system, right)[:B]
+    return w.double() + change
 
 
 def quadratic(change: Tensor, F: Tensor) -> float:

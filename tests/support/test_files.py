@@ -3,20 +3,24 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
-from wfpipe.support import files
 from wfpipe.support.errors import InputError
 from wfpipe.support.files import read_bytes, replacing, write_bytes, write_json
+
+
+def fail_half_way(temporary: Path) -> None:
+    temporary.write_text("new, but not all of it")
+    raise RuntimeError("half way")
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(RuntimeError, match="half way"), replacing(path) as temporary:
-        temporary.write_text("new, but not all of it")
-        raise RuntimeError("half way")
+        fail_half_way(temporary)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -32,7 +36,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="No space left on device"):
         write_bytes(tmp_path / "file", b"content")
     assert os.listdir(tmp_path) == []

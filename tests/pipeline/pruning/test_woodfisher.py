@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfpipe.pipeline.pruning import woodfisher as module
-from wfpipe.pipeline.pruning.criterion import Fisher
+from wfpipe.pipeline.pruning.criterion import Fisher, Update
 from wfpipe.pipeline.pruning.layout import Layout
 from wfpipe.pipeline.pruning.woodfisher import WoodFisher
 from wfpipe.tests.reference import fisher as reference
@@ -50,11 +52,12 @@ def test_scores_and_updates_equal_the_dense_reference(case, block):
     criterion = WoodFisher(G, LAYOUT, Fisher(1e-2, block))
     scores = w.double().square() / (2 * torch.linalg.inv(F).diagonal())
     torch.testing.assert_close(criterion.scores(w), scores)
-    for update, exact in [
+    exact_by_update: list[tuple[Update, torch.Tensor]] = [
         ("none", w.double().masked_fill(~keep, 0.0)),
         ("single", reference.single_update(w, keep, F)),
         ("joint", reference.constrained_minimum(w, keep, F)),
-    ]:
+    ]
+    for update, exact in exact_by_update:
         new = criterion.update(w, keep, update)
         assert new.dtype == w.dtype
         assert bool((new[~keep] == 0).all())
@@ -67,7 +70,7 @@ def test_the_joint_update_predicts_the_least_loss_of_all_updates():
     criterion = WoodFisher(G, LAYOUT, Fisher(1e-2, "network"))
     loss = {
         update: reference.quadratic(criterion.update(w, keep, update) - w, F)
-        for update in ("none", "single", "joint")
+        for update in get_args(Update)
     }
     assert loss["joint"] < min(loss["none"], loss["single"])
 

@@ -59,7 +59,7 @@ def test_masks_hold_in_weights_gradients_and_optimizer_after_every_step():
     module = nn.Linear(6, 3)
     mask = torch.rand(3, 6, generator=torch.Generator().manual_seed(1)) < 0.5
     module.weight.data[~mask] = 0.0
-    optimizer = Watched(module.weight, ~mask)
+    optimizer = Watched(module.get_parameter("weight"), ~mask)
     epoch(module, optimizer, batches(5), FinetuneSettings(), {"weight": mask})
     assert optimizer.steps == 5
     assert bool((module.weight[~mask] == 0).all())
