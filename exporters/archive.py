@@ -69,6 +69,8 @@ def read_archive(path: Path) -> dict[str, bytes]:
             bytes, content differs from its checksum, or a limit of this module is passed.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"archive {str(path)!r} is not a file")
         with path.open("rb") as handle, _open(handle, path) as archive:
             return {
                 entry.filename: _read_member(archive, entry, path)

@@ -97,6 +97,11 @@ def inspect_file(path: Path) -> Inspection:
     if kind is None:
         raise unknown("kind of file", path.name, [f"*{suffix}" for suffix in _KINDS])
     what = f"file {str(path)!r}"
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{what} is not a file")
+    except OSError as error:
+        raise InputError(f"cannot read {what}: {error.strerror or error}") from None
     if kind == "safetensors":
         layers, metadata = _safetensors(path, what)
     elif kind == "onnx":

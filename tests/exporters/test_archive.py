@@ -252,11 +252,13 @@ def test_a_name_with_another_meaning_is_refused(tmp_path: Path) -> None:
     assert "not a valid zip archive" in refused(tmp_path / "a.zip", content)
 
 
-def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+def test_what_is_missing_or_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         read_archive(tmp_path / "none.zip")
-    with pytest.raises(InputError, match="cannot read archive"):
-        read_archive(tmp_path)
+    os.mkfifo(tmp_path / "pipe.zip")
+    for path in (tmp_path, tmp_path / "pipe.zip"):
+        with pytest.raises(InputError, match="is not a file"):
+            read_archive(path)
 
 
 @settings(deadline=None)

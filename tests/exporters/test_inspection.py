@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -236,9 +237,16 @@ def test_bad_files_are_refused_by_name(tmp_path: Path, suffix: str, content: byt
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "safetensors", "zip"])
-def test_folders_are_refused(tmp_path: Path, suffix: str) -> None:
+def test_folders_and_pipes_are_refused(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"a.{suffix}").mkdir()
-    assert f"a.{suffix}" in refused(tmp_path / f"a.{suffix}")
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    for name in (f"a.{suffix}", f"pipe.{suffix}"):
+        assert f"{name}' is not a file" in refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "safetensors", "zip"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, suffix: str) -> None:
+    assert "File name too long" in refused(tmp_path / f"{'a' * 300}.{suffix}")
 
 
 def test_types_that_cannot_be_counted_are_refused(tmp_path: Path) -> None:

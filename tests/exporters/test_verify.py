@@ -285,7 +285,7 @@ def test_what_is_no_archive_cannot_be_read(tmp_path: Path, content: bytes) -> No
 
 def test_a_missing_package_and_a_folder_cannot_be_read(tmp_path: Path) -> None:
     assert "does not exist" in outcome(tmp_path / "none.zip", InputError)
-    assert "cannot read" in outcome(tmp_path, InputError)
+    assert "is not a file" in outcome(tmp_path, InputError)
 
 
 def test_every_truncation_cannot_be_read(good: Path, tmp_path: Path) -> None:
