@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +22,16 @@ class Preprocessing(BaseModel):
 
     kind: Literal["image", "features"]
     shape: tuple[int, ...]
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    mean: tuple[FiniteFloat, ...] = (0.0,)
+    std: tuple[Annotated[FiniteFloat, Field(gt=0)], ...] = (1.0,)
+
+    @model_validator(mode="after")
+    def _check(self) -> Preprocessing:
+        for name in ("mean", "std"):
+            count = len(getattr(self, name))
+            if count != 1 and self.shape[:1] != (count,):
+                raise ValueError(f"{name} must be one number or one for each channel, got {count}")
+        return self
 
     def prepare(self, batch: Tensor) -> Tensor:
         """Return the float32 input of the network for ``batch`` (n, *shape), uint8 or float."""

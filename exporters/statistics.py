@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from .figures import Latency, Speedup
 
@@ -56,6 +55,8 @@ def speedup(dense_ms: Times, pruned_ms: Times, seed: int) -> Speedup:
         pruned_ms: times of the pruned model (runs,), in the same order.
         seed: fixes the resampling.
     """
+    from scipy import stats  # here: its import takes as long as all others together
+
     interval = stats.bootstrap(
         (dense_ms, pruned_ms),
         _ratio_of_medians,

@@ -128,7 +128,7 @@ def validate_models(
         model, dense, name=model.name, data=data, recipe=recipe, device=None, reporter=reporter
     )
     if out is not None:
-        write_report(out, report)
+        write_report(out, report, recipe=recipe.to_yaml())
     return report
 
 

@@ -57,7 +57,7 @@ def prune_and_export(
         reporter=reporter,
         zeros=zeros,
     )
-    write_report(directory.path, report)
+    write_report(directory.path, report, recipe=recipe.to_yaml())
     _pack(directory, job.data)
     return report
 

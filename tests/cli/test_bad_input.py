@@ -191,7 +191,10 @@ CASES: dict[str, Case] = {
         ["a.npz", "x_train"],
     ),
     "more classes than outputs": (
-        lambda p: [*data("digits"), *model(p, "def build(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 9))")],
+        lambda p: [
+            *data("digits"),
+            *model(p, "def build(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 9))"),
+        ],
         ["9 scores", "10 classes"],
     ),
     "outputs that are no scores": (

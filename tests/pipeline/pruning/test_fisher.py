@@ -15,7 +15,10 @@ from wfpipe.pipeline.pruning.fisher import (
 )
 from wfpipe.tests.reference import fisher as reference
 
-SPACES: list[type[GradientSpaceInverse] | type[WeightSpaceInverse]] = [GradientSpaceInverse, WeightSpaceInverse]
+SPACES: list[type[GradientSpaceInverse] | type[WeightSpaceInverse]] = [
+    GradientSpaceInverse,
+    WeightSpaceInverse,
+]
 
 
 def problem(seed: int, N: int, B: int, kept: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
