@@ -11,6 +11,7 @@ from typing import Literal
 import onnxruntime as ort
 
 from ..support.errors import InputError
+from .denormals import flushing
 from .quiet import captured_stderr, quiet
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -128,7 +129,7 @@ def _create(
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     session, failure = None, ""
-    with captured_stderr() as notices:
+    with captured_stderr() as notices, flushing(settings.flush_denormals):
         try:
             session = ort.InferenceSession(
                 str(path), options, providers=[PROVIDERS[settings.provider]], enable_fallback=0

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from ..support.progress import Reporter
 from .accuracy import Batch, accuracy
+from .denormals import flushing
 from .figures import ModelFigures, Speedup
 from .latency import Times, measure_latency
 from .session import SessionSettings, open_session
@@ -56,12 +57,17 @@ def validate_files(
     """
     paths = {"pruned": pruned, "dense": dense}
     sessions = {name: open_session(path, settings) for name, path in paths.items()}
-    reached = {
-        name: _accuracy(session, batches, test_samples, f"accuracy of {paths[name].name}", reporter)
-        for name, session in sessions.items()
-    }
+    with flushing(settings.flush_denormals):
+        reached = {
+            name: _accuracy(session, batches, test_samples, f"accuracy of {path.name}", reporter)
+            for (name, session), path in zip(sessions.items(), paths.values(), strict=True)
+        }
     sizes = list(dict.fromkeys(batch_sizes))
-    with reporter.task("latency, in alternation", runs * len(sizes), "round") as task:
+    what = "latency, in alternation"
+    with (
+        reporter.task(what, runs * len(sizes), "round") as task,
+        flushing(settings.flush_denormals),
+    ):
         times = measure_latency(
             sessions, samples, batch_sizes=sizes, runs=runs, seed=seed, on_round=task.advance
         )

@@ -66,7 +66,7 @@ def prune_at_random(module: nn.Module, sparsity: float, seed: int = 0) -> dict[s
 
 
 def write_linear(path: Path, weight: Array, *, batch: str | int = "batch") -> Path:
-    """Write ``logits = input @ weight.T`` with the initializer ``fc.weight`` (classes, features)."""
+    """Write ``logits = input @ weight.T``, the weight being ``fc.weight`` (classes, features)."""
     classes, features = weight.shape
     graph = helper.make_graph(
         [helper.make_node("Gemm", ["input", "fc.weight"], ["logits"], transB=1)],

@@ -229,7 +229,7 @@ def test_a_whole_pickled_network_is_refused_with_the_remedy(tmp_path: Path) -> N
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_torchscript_archive_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    traced = torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))  # type: ignore[no-untyped-call]
+    traced = torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))
     torch.jit.save(traced, tmp_path / "w.pt")
     message = refusal(tmp_path / "w.pt")
     assert "is a TorchScript archive" in message

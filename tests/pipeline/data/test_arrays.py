@@ -36,7 +36,7 @@ def test_gray_images_get_a_channel(tmp_path: Path) -> None:
     source = open_npz(write(tmp_path, **values))
     assert source.kind == "image"
     assert source.class_names is None
-    assert np.array_equal(source.train.reader.read(2, 0), values["x_train"][2][None])
+    assert np.array_equal(np.asarray(source.train.reader.read(2, 0)), values["x_train"][2][None])
     assert source.test.targets.tolist() == [0, 1, 2]
 
 
@@ -47,7 +47,7 @@ def test_channels_come_first_after_reading(tmp_path: Path) -> None:
     }
     source = open_npz(write(tmp_path, **colour))
     wanted = colour["x_train"][1].transpose(2, 0, 1)
-    assert np.array_equal(source.train.reader.read(1, 0), wanted)
+    assert np.array_equal(np.asarray(source.train.reader.read(1, 0)), wanted)
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])
@@ -56,6 +56,7 @@ def test_floats_of_any_kind_become_float32(tmp_path: Path, dtype: str) -> None:
     source = open_npz(write(tmp_path, x_train=np.asfortranarray(values), x_test=values[:3]))
     assert source.kind == "features"
     sample = source.train.reader.read(4, 0)
+    assert isinstance(sample, np.ndarray)
     assert sample.dtype == np.float32
     assert np.array_equal(sample, values[4].astype(np.float32))
 
@@ -223,6 +224,6 @@ def test_file_larger_than_half_of_the_free_memory_is_refused_unread(
 ) -> None:
     path = write(tmp_path)
     monkeypatch.setattr(module, "available_memory", lambda: 300)
-    monkeypatch.setattr(module.npy, "read_array", None)
+    monkeypatch.setattr(np.lib.format, "read_array", None)
     with pytest.raises(InputError, match=r"holds 180 B: half of the free memory is 150 B"):
         open_npz(path)

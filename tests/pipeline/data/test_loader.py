@@ -9,6 +9,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_processes_do_the_work_in_order_and_are_gone_when_it_is_stopped() -> Non
 def test_death_of_a_process_is_an_error_with_a_remedy() -> None:
     codes = [np.array(3), np.array(3)]
     with pytest.raises(InputError, match=r"process that reads samples died.*--set data.workers=0"):
-        list(in_order(os._exit, codes, workers=1))
+        list(in_order(cast("Any", os._exit), codes, workers=1))
 
 
 CHILD = """

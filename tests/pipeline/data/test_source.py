@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from wfpipe.pipeline.data import source as module
 from wfpipe.pipeline.data.augment import ATTEMPTS, resized_crop_box
+from wfpipe.pipeline.data.image_folder import ImageFiles
 from wfpipe.pipeline.data.randomness import stream, uniforms
+from wfpipe.pipeline.data.reading import Reader
 from wfpipe.pipeline.data.source import Data
 from wfpipe.support.errors import InputError
 
@@ -24,6 +27,11 @@ Batch = tuple[Tensor, Tensor]
 def collect(batches: Iterable[Batch]) -> Batch:
     inputs, targets = zip(*batches, strict=True)
     return torch.cat(inputs), torch.cat(targets)
+
+
+def folder_reader(reader: Reader) -> ImageFiles:
+    assert isinstance(reader, ImageFiles)
+    return reader
 
 
 def same(one: Iterable[Batch], other: Iterable[Batch]) -> bool:
@@ -77,8 +85,8 @@ def test_last_batch_of_a_single_training_sample_is_dropped(
     open_with: OpenData, batch: int, lengths: list[int]
 ) -> None:
     data = open_with("digits", limit_train=10)
-    few = module.replace(data.train, indices=data.train.indices[:5])
-    batches = module.replace(data, train=few).training_batches(epoch=0, batch=batch)
+    few = replace(data.train, indices=data.train.indices[:5])
+    batches = replace(data, train=few).training_batches(epoch=0, batch=batch)
     assert [len(targets) for _, targets in batches] == lengths
     assert len(batches) == len(lengths)
 
@@ -147,6 +155,7 @@ def test_augmentation_can_be_left_out(open_with: OpenData, make_folder: MakeFold
 def test_augmentation_equals_a_slow_reference_for_each_sample(open_with: OpenData) -> None:
     data = open_with("digits", seed=5, augment="crop,flip", crop_padding=2, limit_train=50)
     cache = data.train.cache
+    assert cache is not None
     wanted = set()
     for index in range(50):
         position, name = np.array([index]), stream(5, "train", 3)
@@ -171,7 +180,7 @@ def test_resized_crop_takes_its_part_from_the_image_before_it_is_resized(
     data = open_with(root, seed=2, augment="resized-crop", size="12,10")
     inputs, _ = collect(data.training_batches(epoch=1, batch=6))
     wanted = []
-    for index, path in enumerate(data.train.reader.paths):
+    for index, path in enumerate(folder_reader(data.train.reader).paths):
         name = stream(stream(2, "train", 1), "resized-crop")
         draws = uniforms(name, np.array([index]), ATTEMPTS * 4).reshape(ATTEMPTS, 4)
         part = Image.open(path).crop(resized_crop_box(40, 30, draws))
@@ -184,7 +193,9 @@ def test_images_are_resized_as_pillow_does(open_with: OpenData, make_folder: Mak
     root = make_folder()
     data = open_with(root, size=9)
     assert data.preprocessing.shape == (3, 9, 9)
-    image = Image.open(data.test.reader.paths[0]).resize((9, 9), Image.Resampling.BILINEAR)
+    image = Image.open(folder_reader(data.test.reader).paths[0]).resize(
+        (9, 9), Image.Resampling.BILINEAR
+    )
     wanted = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) / 255
     assert torch.equal(collect(data.test_batches(batch=6))[0][0], wanted)
 
