@@ -16,8 +16,58 @@ from .inference import prepare_run
 Array = np.ndarray[Any, Any]
 Times = dict[str, dict[int, np.ndarray[Any, np.dtype[np.float64]]]]
 
-WARM_UP_RUNS = 10
-WARM_UP_SECONDS = 0.5
+WARM_UP_RUNS = 3
+WARM_UP_SECONDS = 0.05
+SITTINGS = 20
+"""How often the models are opened anew: a heuristic.
+
+Where a session happens to lie in memory moves its latency by some percent, for as long as it is
+open: two sessions of the very same file can differ by more than their runs scatter. An interval
+that is to hold for the files has to be taken over several sessions of each.
+"""
+
+
+def measure_in_sittings(
+    openers: Mapping[str, Callable[[], ort.InferenceSession]],
+    samples: Array,
+    *,
+    batch_sizes: Sequence[int],
+    runs: int,
+    seed: int,
+    on_round: Callable[[], None] | None = None,
+) -> Times:
+    """Time the models as :func:`measure_latency` does, in sittings with new sessions each.
+
+    Args:
+        openers: open the models, by name; each is called once for each sitting, in an order that
+            is reversed from sitting to sitting.
+        samples: prepared float32 inputs (n, *shape), n >= 1.
+        batch_sizes: the sizes to measure at.
+        runs: timed runs of each model at each size, shared among the sittings; at least 2 each.
+        seed: fixes which samples make up a batch.
+        on_round: called after each round.
+
+    Returns:
+        For each model, by batch size, times in milliseconds (sittings, runs of a sitting).
+    """
+    sittings = max(1, min(SITTINGS, runs // 2))
+    names = list(openers)
+    shares = []
+    for sitting in range(sittings):
+        share = measure_latency(
+            {name: openers[name]() for name in names},
+            samples,
+            batch_sizes=batch_sizes,
+            runs=-(-runs // sittings),
+            seed=seed + sitting,
+            on_round=on_round,
+        )
+        shares.append(share)
+        names.reverse()
+    return {
+        name: {size: np.stack([share[name][size] for share in shares]) for size in by_size}
+        for name, by_size in shares[0].items()
+    }
 
 
 def measure_latency(
@@ -33,7 +83,7 @@ def measure_latency(
 
     What disturbs the machine for a while so disturbs all models alike, run i of one model lies
     beside run i of another, and none always follows the same one. Each model is warmed up before
-    each batch size (at least 10 runs and half a second); the garbage collector rests while the
+    each batch size (at least 3 runs and 50 ms); the garbage collector rests while the
     clock runs. On CUDA a run ends when the device has finished.
 
     Args:

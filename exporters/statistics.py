@@ -29,51 +29,56 @@ def summarise(times_ms: Times, batch: int) -> Latency:
     """Return percentiles and throughput of the runs of one model at one batch size.
 
     Args:
-        times_ms: times of the runs in milliseconds (runs,).
+        times_ms: times of all runs in milliseconds, in any shape.
         batch: samples per run.
     """
     p50, p90, p99 = (float(value) for value in np.percentile(times_ms, [50, 90, 99]))
     return Latency(
         p50=p50,
         p90=p90,
-        p99=p99 if len(times_ms) >= P99_RUNS else None,
+        p99=p99 if times_ms.size >= P99_RUNS else None,
         throughput=1000.0 * batch / p50,
-        runs=len(times_ms),
+        runs=times_ms.size,
     )
 
 
 def speedup(dense_ms: Times, pruned_ms: Times, seed: int) -> Speedup:
     """Return median(dense) / median(pruned) with its 95 % bootstrap interval.
 
-    The models run in alternation, so run i of one lies beside run i of the other and both saw
-    the same state of the machine. Runs are therefore resampled in pairs, which keeps that common
-    part out of the interval. The interval is that of the percentiles: the bias-corrected one
-    rests on the jackknife, which fails for medians.
+    What differs from one opening of a file to the next is common to all runs of a sitting, so
+    whole sittings are resampled, with the runs of both models in them: the models ran in
+    alternation and saw the same state of the machine. The interval is that of the percentiles:
+    the bias-corrected one rests on the jackknife, which fails for medians.
 
     Args:
-        dense_ms: times of the dense model in milliseconds (runs,), in order, 2 or more.
-        pruned_ms: times of the pruned model (runs,), in the same order.
+        dense_ms: times of the dense model in milliseconds (sittings, runs), 2 sittings or more.
+        pruned_ms: times of the pruned model (sittings, runs), of the same sittings.
         seed: fixes the resampling.
     """
     from scipy import stats  # here: its import takes as long as all others together
 
+    def ratio(sittings: Any, axis: int = -1) -> Any:
+        # bootstrap hands over the numbers of the sittings chosen, along the last axis
+        chosen = np.asarray(sittings)
+        return _median(dense_ms[chosen]) / _median(pruned_ms[chosen])
+
     interval = stats.bootstrap(
-        (dense_ms, pruned_ms),
-        _ratio_of_medians,
+        (np.arange(len(dense_ms)),),
+        ratio,
         n_resamples=_RESAMPLES,
-        batch=max(1, 2_000_000 // len(dense_ms)),
+        batch=max(1, 2_000_000 // dense_ms.size),
         vectorized=True,
-        paired=True,
         confidence_level=0.95,
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Speedup(
-        ratio=float(_ratio_of_medians(dense_ms, pruned_ms)),
+        ratio=float(ratio(np.arange(len(dense_ms)))),
         low=float(interval.low),
         high=float(interval.high),
     )
 
 
-def _ratio_of_medians(dense: Times, pruned: Times, axis: int = -1) -> Any:
-    return np.median(dense, axis=axis) / np.median(pruned, axis=axis)
+def _median(times: Times) -> Any:
+    """Return the median over sittings and runs, the last two axes."""
+    return np.median(times, axis=(-2, -1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..support.progress import Reporter
 from .accuracy import Batch, accuracy
 from .denormals import flushing
 from .figures import ModelFigures, Speedup
-from .latency import Times, measure_latency
+from .latency import Times, measure_in_sittings
 from .session import SessionSettings, open_session
 from .sizes import deflated_bytes, file_bytes, load_ms, nonzeros
 from .statistics import speedup, summarise
@@ -56,21 +57,19 @@ def validate_files(
         InputError: when a file cannot be run with these settings on these inputs.
     """
     paths = {"pruned": pruned, "dense": dense}
-    sessions = {name: open_session(path, settings) for name, path in paths.items()}
+    sizes = list(dict.fromkeys(batch_sizes))
+    openers = {name: partial(open_session, path, settings) for name, path in paths.items()}
     with flushing(settings.flush_denormals):
         reached = {
-            name: _accuracy(session, batches, test_samples, f"accuracy of {path.name}", reporter)
-            for (name, session), path in zip(sessions.items(), paths.values(), strict=True)
+            name: _accuracy(
+                openers[name](), batches, test_samples, f"accuracy of {path.name}", reporter
+            )
+            for name, path in paths.items()
         }
-    sizes = list(dict.fromkeys(batch_sizes))
-    what = "latency, in alternation"
-    with (
-        reporter.task(what, runs * len(sizes), "round") as task,
-        flushing(settings.flush_denormals),
-    ):
-        times = measure_latency(
-            sessions, samples, batch_sizes=sizes, runs=runs, seed=seed, on_round=task.advance
-        )
+        with reporter.task("latency, in alternation", runs * len(sizes), "round") as task:
+            times = measure_in_sittings(
+                openers, samples, batch_sizes=sizes, runs=runs, seed=seed, on_round=task.advance
+            )
     figures = _figures(paths, reached, times, settings, reporter)
     ratios = {
         str(size): speedup(times["dense"][size], times["pruned"][size], seed) for size in sizes

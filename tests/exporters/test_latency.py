@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from wfpipe.exporters import latency
-from wfpipe.exporters.latency import measure_latency
+from wfpipe.exporters.latency import SITTINGS, measure_in_sittings, measure_latency
 from wfpipe.exporters.session import SessionSettings, open_session
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.networks import write_linear
@@ -55,6 +55,27 @@ def test_models_run_in_alternation_and_none_always_first(calls: Calls) -> None:
     }
     for by_size in times.values():
         assert all(measured.shape == (5,) for measured in by_size.values())
+
+
+def test_sittings_open_the_models_anew_in_alternating_order(calls: Calls) -> None:
+    opened: list[str] = []
+
+    def opener(name: str) -> Callable[[], Any]:
+        return lambda: opened.append(name) or name
+
+    times = measure_in_sittings(
+        {"dense": opener("d"), "pruned": opener("p")},
+        np.zeros((4, 3)),
+        batch_sizes=[1, 2],
+        runs=100,
+        seed=0,
+    )
+    assert "".join(opened) == "dppd" * (SITTINGS // 2)
+    for by_size in times.values():
+        assert {size: measured.shape for size, measured in by_size.items()} == {
+            1: (SITTINGS, 100 // SITTINGS),
+            2: (SITTINGS, 100 // SITTINGS),
+        }
 
 
 def test_times_are_those_of_the_clock_in_milliseconds(

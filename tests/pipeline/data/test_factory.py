@@ -122,7 +122,11 @@ def test_data_set_that_augments_itself_changes_with_the_epoch_and_not_with_the_w
 def test_reading_leaves_the_global_generators_as_they_were(
     open_with: OpenData, factory: WriteFile
 ) -> None:
-    states = random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist(), torch.get_rng_state()
+    states = (
+        random.getstate(),
+        np.random.get_state(legacy=False)["state"]["key"].tolist(),
+        torch.get_rng_state(),
+    )
     data = open_with(factory(RANDOM))
     list(data.training_batches(epoch=0, batch=4))
     assert random.getstate() == states[0]
