@@ -62,6 +62,18 @@ class RunDirectory:
                 "--overwrite to replace it, or another folder"
             )
 
+    def check_continuable(self) -> None:
+        """Refuse a run whose results are there without the checkpoint that they came from.
+
+        Raises:
+            InputError: naming the remedy.
+        """
+        if self.weights.exists() and not self.checkpoint.exists():
+            raise InputError(
+                f"the run in {str(self.path)!r} cannot be continued: {self.checkpoint.name} is "
+                "not there; start again with --overwrite"
+            )
+
     def begin(self, recipe: Recipe) -> None:
         """Remove the files of an earlier run and write the recipe, which marks a run."""
         try:

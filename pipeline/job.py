@@ -50,7 +50,9 @@ def open_job(
     Raises:
         InputError: for anything in the recipe or in the files that cannot work.
     """
-    if not resume:
+    if resume:
+        directory.check_continuable()
+    else:
         directory.check_free(overwrite=overwrite)
     placement = place(recipe.run.device, recipe.finetune.precision)
     data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
@@ -66,12 +68,12 @@ def open_job(
     parameters = sum(value.numel() for value in module.state_dict().values())
     check_space(directory.path, 32 * parameters)
     fresh = State(recipe.digest(), _fingerprint(module, data), str(placement.device))
-    if resume and directory.checkpoint.exists():
+    state = fresh
+    if not resume:
+        directory.begin(recipe)
+    elif directory.checkpoint.exists():
         state = load_state(directory.checkpoint)
         _check_same(state, fresh, reporter)
-    else:
-        state = fresh
-        directory.begin(recipe)
     return Job(recipe, directory, data, module, weights, placement, state, reporter)
 
 

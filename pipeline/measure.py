@@ -53,9 +53,7 @@ def measure_files(
         data: gives the test split.
         recipe: the sections ``validate``, ``gates`` and ``run`` are read.
         device: the device of the pruning run; None where there was none.
-        reporter: where progress goes.
-        zeros: what was counted over the prunables; without it, sparsity is over all weights of
-            the file.
+        zeros: counted over the prunables; without it, sparsity is over all weights of the file.
 
     Raises:
         InputError: when a file cannot be run on the data, or a gate needs what was not measured.
@@ -75,10 +73,18 @@ def measure_files(
         seed=recipe.run.seed,
         reporter=reporter,
     )
+    provider = PROVIDERS[settings.provider]
     layers = layer_figures(pruned)
     total = zeros.pruned + zeros.kept if zeros else None
     sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
-    provider = PROVIDERS[settings.provider]
+    gates = check_gates(
+        dense=on_dense,
+        pruned=on_pruned,
+        speedup=speedups,
+        sparsity=sparsity,
+        weights=total,
+        **recipe.gates.model_dump(),
+    )
     return Report(
         schema=REPORT_SCHEMA,
         model=name,
@@ -89,14 +95,7 @@ def measure_files(
         pruned=on_pruned,
         speedup=speedups,
         verdict=verdict(on_pruned, on_dense, speedups, provider),
-        gates=check_gates(
-            dense=on_dense,
-            pruned=on_pruned,
-            speedup=speedups,
-            sparsity=sparsity,
-            weights=total,
-            **recipe.gates.model_dump(),
-        ),
+        gates=gates,
         layers=layers,
         environment=describe_environment(settings, provider, str(device or "none")),
     )

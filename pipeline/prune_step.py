@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -93,7 +94,6 @@ def prune_step(
         weights: the prunables by name.
         masks: the present masks by name, True = kept.
         data: where gradients come from.
-        settings: the section ``prune`` of the recipe.
         step: index of the prune step, which fixes the samples that are drawn.
 
     Returns:
@@ -112,25 +112,15 @@ def prune_step(
             G, before = None, perf_counter()
             try:
                 if method.needs_gradients:
-                    batches = data.fisher_batches(
-                        draw=step * settings.recompute + number,
-                        count=settings.gradients,
-                        batch=settings.fisher_batch,
-                    )
+                    draw = step * settings.recompute + number
+                    batches = _drawn(data, draw, settings, placement)
                     G = collect_gradients(
-                        module,
-                        weights,
-                        ((placement.tensor(x), y.to(placement.device)) for x, y in batches),
-                        F.cross_entropy,
-                        rows=settings.gradients,
-                        keep=keep,
-                        on_row=task.advance,
-                    )
+                        module, weights, batches, F.cross_entropy,
+                        rows=settings.gradients, keep=keep, on_row=task.advance,
+                    )  # fmt: skip
                 in_gradients += perf_counter() - before
-                w, keep = prune(
-                    layout.flatten(weights), keep, G, sparsity=sparsity, layout=layout,
-                    method=method,
-                )  # fmt: skip
+                w = layout.flatten(weights)
+                w, keep = prune(w, keep, G, sparsity=sparsity, layout=layout, method=method)
             except (FactorisationError, FloatingPointError) as error:
                 raise InputError(f"prune step {step + 1} failed: {error}") from error
             _write_back(weights, layout.split(w))
@@ -147,6 +137,15 @@ def refresh_batchnorm(module: nn.Module, data: Data, placement: Placement) -> No
     count = max(1, min(_REFRESH_SAMPLES, len(data.train)) // batch)
     batches = data.fisher_batches(draw=0, count=count, batch=batch)
     update_bn((placement.tensor(x) for x, _ in batches), module)
+
+
+def _drawn(
+    data: Data, draw: int, settings: PruneSettings, placement: Placement
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the mini-batches of one gradient bank, on the device."""
+    batches = data.fisher_batches(draw=draw, count=settings.gradients, batch=settings.fisher_batch)
+    for inputs, targets in batches:
+        yield placement.tensor(inputs), targets.to(placement.device)
 
 
 @torch.no_grad()

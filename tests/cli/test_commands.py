@@ -1,0 +1,173 @@
+"""Each command on what it is for, through the installed program."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wfpipe.cli.main import COMMANDS
+from wfpipe.pipeline.recipe import Recipe
+from wfpipe.tests.cli.program import wfpipe
+
+QUICK = ["--epochs", 1, "--set", "prune.gradients=16", "--set", "validate.runs=100"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    result = wfpipe("prune-and-export", *QUICK, "--sparsity", 0.8, "--out", "run", folder=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "run"
+
+
+def test_a_run_leaves_the_files_of_the_contract(run):
+    assert {path.name for path in run.iterdir()} == {
+        "recipe.yaml", "log.jsonl", "checkpoint.pt", "pruned.safetensors", "masks.safetensors",
+        "dense.onnx", "model.onnx", "report.json", "report.html", "package.zip",
+    }  # fmt: skip
+
+
+def test_the_report_has_the_keys_that_others_rely_on(run):
+    report = json.loads((run / "report.json").read_text())
+    assert report["schema"] == "wfpipe-report/1"
+    assert report["sparsity"] == pytest.approx(0.8, abs=1e-5)
+    for name in ("dense", "pruned"):
+        figures = report[name]
+        assert {"accuracy", "file_bytes", "deflated_bytes", "nonzeros", "load_ms"} <= set(figures)
+        assert {"p50", "p90"} <= set(figures["latency_ms"]["1"])
+    assert {"ratio", "low", "high"} == set(report["speedup"]["1"])
+    assert {"name", "shape", "sparsity"} == set(report["layers"][0])
+    assert report["pruned"]["deflated_bytes"] < report["dense"]["deflated_bytes"]
+
+
+def test_the_sparse_weights_load_as_weights_again(run, tmp_path):
+    result = wfpipe(
+        "prune", *QUICK, "--weights", run / "pruned.safetensors", "--out", tmp_path / "again"
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_prune_then_export_makes_the_same_model_as_the_whole_job(run, tmp_path):
+    out = tmp_path / "parts"
+    assert wfpipe("prune", *QUICK, "--sparsity", 0.8, "--out", out).returncode == 0
+    assert not (out / "model.onnx").exists()
+    assert wfpipe("export", out).returncode == 0
+    assert (out / "model.onnx").read_bytes() == (run / "model.onnx").read_bytes()
+
+
+def test_packing_again_gives_the_same_bytes(run, tmp_path):
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(run, copy)
+    (copy / "package.zip").unlink()
+    result = wfpipe("package", copy)
+    assert result.returncode == 0, result.stderr
+    assert (copy / "package.zip").read_bytes() == (run / "package.zip").read_bytes()
+
+
+def test_validate_applies_gates_and_writes_its_report_where_told(run, tmp_path):
+    files = [run / "model.onnx", "--against", run / "dense.onnx", "--set", "validate.runs=100"]
+    passing = wfpipe("validate", *files, "--min-compression", 2, "--out", tmp_path / "figures")
+    assert passing.returncode == 0, passing.stderr
+    assert json.loads((tmp_path / "figures" / "report.json").read_text())["recipe_digest"] is None
+    failing = wfpipe("validate", *files, "--min-compression", 50, "--max-accuracy-drop", -100)
+    assert failing.returncode == 3
+    assert "min_compression: wanted at least 50.00×, got" in failing.stderr
+    assert "max_accuracy_drop: wanted at most -100.00 points, got" in failing.stderr
+
+
+def test_a_failed_gate_of_the_whole_job_exits_3_and_keeps_the_run(tmp_path):
+    out = tmp_path / "run"
+    result = wfpipe("prune-and-export", *QUICK, "--out", out, "--min-speedup", 1000)
+    assert result.returncode == 3
+    assert "min_speedup: wanted at least 1000.00×" in result.stderr
+    assert (out / "package.zip").exists()
+    assert wfpipe("prune-and-export", "--out", out, "--resume").returncode == 3
+
+
+def test_verify_accepts_the_package_and_refuses_a_changed_one(run, tmp_path):
+    assert wfpipe("verify", run / "package.zip").returncode == 0
+    changed = tmp_path / "package.zip"
+    with zipfile.ZipFile(run / "package.zip") as old, zipfile.ZipFile(changed, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, content + b" " if name == "infer.py" else content)
+    result = wfpipe("verify", changed)
+    assert result.returncode == 3
+    assert "infer.py" in result.stderr
+    changed.write_bytes(b"PK not really")
+    assert wfpipe("verify", changed).returncode == 2
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "pruned.safetensors", "package.zip"])
+def test_inspect_shows_layers_and_sparsity(run, name):
+    result = wfpipe("inspect", run / name)
+    assert result.returncode == 0, result.stderr
+    assert "conv2.weight" in result.stdout
+    assert "64 × 32 × 3 × 3" in result.stdout
+
+
+def test_recipe_prints_the_defaults_and_checks_files(tmp_path):
+    printed = wfpipe("recipe")
+    assert Recipe.model_validate(yaml.safe_load(printed.stdout)) == Recipe()
+    (tmp_path / "r.yaml").write_text("prune: {sparsity: 0.5}")
+    assert "sparsity: 0.5" in wfpipe("recipe", tmp_path / "r.yaml").stdout
+    (tmp_path / "r.yaml").write_text("prune: {sparsity: 5}")
+    assert wfpipe("recipe", tmp_path / "r.yaml").returncode == 2
+
+
+def test_quiet_prints_nothing_when_all_is_well(run, tmp_path):
+    files = [run / "model.onnx", "--against", run / "dense.onnx", "--set", "validate.runs=100"]
+    result = wfpipe("validate", *files, "-q")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_screen(command):
+    result = wfpipe(*command.split(), "--help")
+    assert result.returncode == 0
+    assert len(result.stdout.splitlines()) <= 50
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_does_not_import_torch(command):
+    code = (
+        "import sys; from wfpipe.cli.main import main\n"
+        "try: main(sys.argv[1:] + ['--help'])\n"
+        "except SystemExit: sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *command.split()], stdout=subprocess.PIPE)
+    assert result.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["export", "package"])
+def test_commands_on_a_folder_without_a_run_say_so(command, tmp_path):
+    result = wfpipe(command, tmp_path)
+    assert result.returncode == 2
+    assert "holds no run" in result.stderr
+    assert wfpipe(command, tmp_path / "nowhere").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        (["checkpoint.pt"], "checkpoint.pt is not there; start again with --overwrite"),
+        (["checkpoint.pt", "pruned.safetensors"], "continue it with prune-and-export --resume"),
+    ],
+)
+def test_export_of_an_unfinished_run_says_how_to_finish_it(run, tmp_path, lost, words):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    for name in lost:
+        (copy / name).unlink()
+    result = wfpipe("export", copy)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert (copy / "model.onnx").read_bytes() == (run / "model.onnx").read_bytes()
