@@ -16,6 +16,7 @@ from .pruning.masks import mask_optimizer, mask_weights, sparsity
 from .pruning.schedule import sparsities
 from .state import Event
 from .timeline import Unit, timeline
+from .training.distillation import Loss, distilling, label_loss
 from .training.evaluate import accuracy
 from .training.finetune import Span, train_epoch
 from .training.optimizer import build_optimizer
@@ -26,12 +27,18 @@ _EVALUATION_BATCH = 256
 def prune_stage(job: Job) -> None:
     """Carry the run from where its state says to its last epoch, and write the sparse weights."""
     units = timeline(job.recipe.prune_steps, job.recipe.finetune.epochs)
-    optimizer = build_optimizer(job.module, job.recipe.finetune)
+    settings = job.recipe.finetune
+    optimizer = build_optimizer(job.module, settings)
+    loss = label_loss(settings.label_smoothing)
+    if settings.distill:
+        loss = distilling(loss, job.module, settings.distill, settings.temperature)
     _restore(job, optimizer)
     for unit in units[job.state.done :]:
         torch.manual_seed(stream(job.recipe.run.seed, unit.kind, unit.index))
-        run = _prune if unit.kind == "prune" else _train
-        event = run(job, optimizer, unit)
+        if unit.kind == "prune":
+            event = _prune(job, optimizer, unit)
+        else:
+            event = _train(job, optimizer, loss, unit)
         _save(job, optimizer, event)
     _write_result(job)
 
@@ -79,7 +86,7 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
     }
 
 
-def _train(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
+def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -> Event:
     settings, begin = job.recipe.finetune, perf_counter()
     batches = job.data.training_batches(epoch=unit.index, batch=job.recipe.data.batch)
     length = len(batches)
@@ -94,6 +101,7 @@ def _train(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
             job.module,
             batches,
             optimizer,
+            loss,
             weights=job.weights,
             masks=job.state.masks,
             span=span,

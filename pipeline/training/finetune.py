@@ -8,13 +8,13 @@ from math import isfinite
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...support.errors import InputError
 from ...support.progress import Task
 from ..device import Placement
 from ..pruning.masks import Masks, Weights, mask_gradients, mask_optimizer, mask_weights
 from ..recipe import FinetuneSettings
+from .distillation import Loss
 from .learning_rate import warmup_cosine
 
 
@@ -39,6 +39,7 @@ def train_epoch(
     module: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: torch.optim.Optimizer,
+    loss: Loss,
     *,
     weights: Weights,
     masks: Masks,
@@ -63,14 +64,13 @@ def train_epoch(
             group["lr"] = lr
         optimizer.zero_grad()
         with placement.autocast():
-            outputs = module(placement.tensor(inputs))
-            targets = targets.to(placement.device, non_blocking=True)
-            smoothing = settings.label_smoothing
-            loss = F.cross_entropy(outputs.float(), targets, label_smoothing=smoothing)
-        value = loss.item()
+            inputs = placement.tensor(inputs)
+            outputs = module(inputs).float()
+            value_of = loss(inputs, outputs, targets.to(placement.device, non_blocking=True))
+        value = value_of.item()
         if not isfinite(value):
             raise _diverged(value, span.first + index + 1, lr)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value_of.backward()  # type: ignore[no-untyped-call]
         mask_gradients(weights, masks)
         if settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(module.parameters(), settings.clip_norm)

@@ -17,6 +17,7 @@ from ...support.progress import Silent
 from ..data.source import open_data
 from ..device import place
 from ..recipe import DataSettings, FinetuneSettings
+from .distillation import label_loss
 from .evaluate import accuracy
 from .finetune import Span, train_epoch
 from .optimizer import build_optimizer
@@ -42,6 +43,7 @@ def train(path: Path) -> float:
                 module,
                 batches,
                 optimizer,
+                label_loss(SETTINGS.label_smoothing),
                 weights={},
                 masks={},
                 span=span,

@@ -6,6 +6,7 @@ from torch import nn
 
 from wfpipe.pipeline.device import place
 from wfpipe.pipeline.recipe import FinetuneSettings
+from wfpipe.pipeline.training.distillation import label_loss
 from wfpipe.pipeline.training.finetune import Span, train_epoch
 from wfpipe.pipeline.training.optimizer import build_optimizer
 from wfpipe.support.errors import InputError
@@ -46,6 +47,7 @@ def epoch(module, optimizer, data, settings, masks=None):
             module,
             data,
             optimizer,
+            label_loss(settings.label_smoothing),
             weights={"weight": module.weight},
             masks=masks or {},
             span=Span(first=0, total=max(1, len(data)), warmup=0),
