@@ -73,11 +73,16 @@ class _LineTask:
 
 
 class Terminal:
-    """A reporter for people: results on stdout; progress where a terminal is, or as lines."""
+    """A reporter for people: results on stdout, warnings and errors on stderr.
+
+    Progress is a bar where a terminal is, and lines on stdout elsewhere.
+    """
 
     def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
         self._verbose, self._quiet = verbose, quiet
         self._out = Console(highlight=False)
+        if not self._out.is_terminal:
+            self._out.width = 200
         self._error = Console(stderr=True, highlight=False)
         self._live = self._out if self._out.is_terminal else self._error
 
@@ -106,11 +111,10 @@ class Terminal:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for index, title in enumerate(rows[0]):
-            table.add_column(title, justify="right" if index else "left", no_wrap=True)
+            table.add_column(title, justify="right" if index else "left", overflow="fold")
         for row in rows[1:]:
             table.add_row(*(Text(cell) for cell in row))
-        width = None if self._out.is_terminal else 200
-        self._out.print(table, width=width)
+        self._out.print(table)
 
     @contextmanager
     def task(self, what: str, total: int, unit: str) -> Iterator[Task]:
@@ -122,7 +126,7 @@ class Terminal:
             with self._progress() as progress:
                 yield _BarTask(progress, progress.add_task(what, total=total, unit=unit, note=""))
         else:
-            lines = _LineTask(self._error, what, total, unit)
+            lines = _LineTask(self._out, what, total, unit)
             yield lines
             lines.finish()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -23,7 +24,7 @@ COMMANDS = {
     "inspect": "Show layers, shapes and sparsity of a model file or package.",
     "recipe": "Print the default recipe, or check one.",
 }
-_BAD_INPUT, _CHECK_FAILED, _FAULT, _INTERRUPTED = 2, 3, 1, 130
+_BAD_INPUT, _CHECK_FAILED, _FAULT, _INTERRUPTED, _BROKEN_PIPE = 2, 3, 1, 130, 141
 
 
 class _LazyGroup(click.Group):
@@ -78,22 +79,44 @@ def group() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and exit: 0 done, 1 fault, 2 bad input, 3 check failed, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _prepare_streams()
     debug = "--debug" in given
     try:
         code = group.main(given, prog_name="wfpipe", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _FAULT
+        code = _abandon_stdout(_BROKEN_PIPE)
     except (KeyboardInterrupt, click.Abort):
         click.echo("wfpipe: interrupted", err=True)
         code = _INTERRUPTED
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        where = error.filename or "the output"
+        click.echo(f"wfpipe: error: {where}: {error.strerror or error}", err=True)
+        code = _abandon_stdout(_BAD_INPUT)
     except Exception as error:
         if debug:
             traceback.print_exc()
         code, line = _explain(error)
         click.echo(f"wfpipe: {' '.join(line.split())}", err=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _prepare_streams() -> None:
+    """Let output go on where a stream is closed, or cannot show every character."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _abandon_stdout(code: int) -> int:
+    """Send what is left for stdout nowhere, so that the interpreter can exit in peace."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _explain(error: Exception) -> tuple[int, str]:

@@ -54,7 +54,9 @@ def check_parity(path: Path, module: nn.Module, samples: Tensor, *, tolerance: f
     got = _runtime_outputs(session, inputs.numpy())
     alone = _runtime_outputs(session, inputs[:1].numpy())
     if got.shape != expected.shape:
-        raise CheckFailed(f"{path} returns outputs of shape {got.shape}, PyTorch {expected.shape}")
+        raise CheckFailed(
+            f"{path.name} returns outputs of shape {got.shape}, PyTorch {expected.shape}"
+        )
     with np.errstate(invalid="ignore"):  # infinity less infinity is not a number, and counts so
         difference = np.abs(got - expected).max(axis=1)
         difference[0] = np.maximum(difference[0], np.abs(alone[0] - expected[0]).max())
@@ -63,8 +65,8 @@ def check_parity(path: Path, module: nn.Module, samples: Tensor, *, tolerance: f
     largest = float(difference[worst])
     if not largest / scale <= tolerance:
         raise CheckFailed(
-            f"{path} differs from PyTorch by {largest:.3g} ({largest / scale:.3g} relative to the "
-            f"largest output, tolerance {tolerance:g}), worst at sample {worst}: "
+            f"{path.name} differs from PyTorch by {largest:.3g} ({largest / scale:.3g} relative to "
+            f"the largest output, tolerance {tolerance:g}), worst at sample {worst}: "
             f"{_top(expected[worst], 'PyTorch')}; {_top(got[worst], 'ONNX Runtime')}"
         )
     return Parity(len(inputs), largest, largest / scale, worst)

@@ -59,6 +59,8 @@ def validate_files(
     paths = {"pruned": pruned, "dense": dense}
     sizes = list(dict.fromkeys(batch_sizes))
     openers = {name: partial(open_session, path, settings) for name, path in paths.items()}
+    for opener in openers.values():
+        opener()  # both can be opened, before anything is measured
     with flushing(settings.flush_denormals):
         reached = {
             name: _accuracy(

@@ -18,6 +18,10 @@ from .onnx_graph import read_model, to_array, weights
 Array = np.ndarray[Any, Any]
 
 
+class UnusedWeight(CheckFailed):
+    """A weight has a mask and no place in the file: the network does not use it."""
+
+
 @dataclass(frozen=True)
 class ZeroCount:
     """What :func:`check_zeros` counted over all masks.
@@ -69,14 +73,14 @@ def check_zeros(
         if array is None:
             array = _by_content(stored, [values, plain])
         if array is None:
-            raise CheckFailed(
-                f"{path}: no tensor in the file holds the weight {name!r}; a layer that the "
+            raise UnusedWeight(
+                f"no tensor in {path.name} holds the weight {name!r}; a layer that the "
                 "network does not use must be left out of pruning (prune.exclude)"
             )
         not_zero, lost = _violations(array, values, keep)
         if not_zero or lost:
             raise CheckFailed(
-                f"{path}: the zeros of {name!r} differ from its mask: {not_zero} of "
+                f"{path.name}: the zeros of {name!r} differ from its mask: {not_zero} of "
                 f"{int((~keep).sum())} pruned weights are not zero, {lost} of {int(keep.sum())} "
                 "kept weights are zero"
             )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -53,9 +54,13 @@ def place(device: str, precision: Precision = "auto") -> Placement:
     if found.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
+        # Some CUDA kernels have no repeatable form; the user can do nothing about it.
+        warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
         if precision == "auto" and torch.cuda.is_bf16_supported():
             precision = "bfloat16"
     torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False  # nothing reads it
     return Placement(found, bfloat16=precision == "bfloat16")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from .. import __version__
@@ -13,7 +15,9 @@ from ..exporters.batchnorm import batchnorm_scales
 from ..exporters.onnx_file import export_onnx
 from ..exporters.parity import check_parity
 from ..exporters.session import open_session
-from ..exporters.zeros import ZeroCount, check_zeros
+from ..exporters.zeros import UnusedWeight, ZeroCount, check_zeros
+from ..support.errors import InputError
+from ..support.files import write_bytes
 from .data.source import Data
 from .job import Job
 from .measure import session_settings
@@ -25,16 +29,27 @@ PARITY_SAMPLES = 128
 
 
 def dense_stage(job: Job) -> None:
-    """Measure the dense network and export it, before a long run finds that it cannot be.
+    """Export the dense network and measure it, before a long run finds that it cannot be exported.
+
+    The run directory is begun once the export has proved right.
 
     Raises:
-        InputError: when the network cannot be exported, or the provider asked for is not there.
+        InputError: when the network cannot be exported, a prunable takes no part in it, or the
+            provider asked for is not there.
         CheckFailed: when the file differs from the network.
     """
-    if not job.directory.dense.exists():
-        _export(job, job.directory.dense, sparsity=0.0)
-        settings = session_settings(job.recipe.validate_, job.placement.device)
-        open_session(job.directory.dense, settings)
+    content = None
+    if not job.begun or not job.directory.dense.exists():
+        dense = {name: torch.ones_like(w, dtype=torch.bool) for name, w in job.weights.items()}
+        try:
+            content, _ = _checked_export(job, job.directory.dense.name, dense)
+        except UnusedWeight as error:
+            raise InputError(str(error)) from None
+    if not job.begun:
+        job.directory.begin(job.recipe)
+        job.begun = True
+    if content is not None:
+        write_bytes(job.directory.dense, content)
     if job.state.history:
         return
     reached = accuracy_now(job)
@@ -47,18 +62,13 @@ def dense_stage(job: Job) -> None:
 
 
 def export_stage(job: Job) -> ZeroCount:
-    """Write ``model.onnx``; its zeros are checked against the masks, its outputs against PyTorch.
+    """Write ``model.onnx`` once its zeros are those of the masks and its outputs PyTorch's.
 
     Raises:
         CheckFailed: when the file differs from the network or from the masks.
     """
-    _export(job, job.directory.model, sparsity=sparsity(job.state.masks))
-    zeros = check_zeros(
-        job.directory.model,
-        job.state.masks,
-        {name: weight.detach() for name, weight in job.weights.items()},
-        batchnorm_scales(job.module, job.placement.tensor(real_samples(job.data, 2))),
-    )
+    content, zeros = _checked_export(job, job.directory.model.name, job.state.masks)
+    write_bytes(job.directory.model, content)
     job.reporter.detail(
         f"zeros checked: {zeros.pruned} pruned weights of {zeros.pruned + zeros.kept} are zero in "
         f"{job.directory.model.name}; {zeros.dead} kept weights are zero by their batch norm"
@@ -83,20 +93,33 @@ def metadata(job: Job, sparsity: float) -> Mapping[str, str]:
     }
 
 
-def _export(job: Job, path: Path, sparsity: float) -> None:
-    """Export the network as it is, and compare the file with it on real samples."""
+def _checked_export(job: Job, name: str, masks: Mapping[str, Tensor]) -> tuple[bytes, ZeroCount]:
+    """Export the network as it is and return the file's bytes, once they have passed every check:
+    the zeros of the masks, PyTorch's outputs on real samples, and a session as it will be measured.
+    """
     samples = real_samples(job.data, PARITY_SAMPLES)
     settings = job.recipe.export
-    export_onnx(
-        job.module,
-        samples[:2],
-        path,
-        opset=settings.opset,
-        metadata=metadata(job, sparsity),
-        reporter=job.reporter,
-    )
-    parity = check_parity(path, job.module, samples, tolerance=settings.tolerance)
+    with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
+        path = Path(folder) / name
+        export_onnx(
+            job.module,
+            samples[:2],
+            path,
+            opset=settings.opset,
+            metadata=metadata(job, sparsity(masks)),
+            reporter=job.reporter,
+        )
+        zeros = check_zeros(
+            path,
+            masks,
+            {name: weight.detach() for name, weight in job.weights.items()},
+            batchnorm_scales(job.module, job.placement.tensor(samples[:2])),
+        )
+        parity = check_parity(path, job.module, samples, tolerance=settings.tolerance)
+        open_session(path, session_settings(job.recipe.validate_, job.placement.device))
+        content = path.read_bytes()
     job.reporter.detail(
-        f"parity of {path.name}: {parity.relative:.1e} of the largest output, "
+        f"parity of {name}: {parity.relative:.1e} of the largest output, "
         f"on {parity.samples} samples (tolerance {settings.tolerance:.1e})"
     )
+    return content, zeros

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,11 @@ from .data.source import Data, open_data
 from .device import Placement, place
 from .directory import RunDirectory, check_space
 from .prune_step import check_memory
-from .pruning.prunables import find_prunables
-from .recipe import Recipe
-from .state import State, digest_tensors, load_state
+from .pruning.allocation import pruned_count
+from .pruning.prunables import find_prunables, layers_without_parameter
+from .recipe import PruneSettings, Recipe
+from .state import State, check_state, digest_tensors, load_state
+from .timeline import timeline
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Job:
     placement: Placement
     state: State
     reporter: Reporter
+    begun: bool
 
 
 def open_job(
@@ -43,9 +47,7 @@ def open_job(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Job:
-    """Open data and network, check that they fit, and claim the run directory.
-
-    Nothing in the directory is touched before all of the input has proved usable.
+    """Open data and network, and check that they fit; nothing in the directory is touched.
 
     Raises:
         InputError: for anything in the recipe or in the files that cannot work.
@@ -57,43 +59,44 @@ def open_job(
     placement = place(recipe.run.device, recipe.finetune.precision)
     data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
     module = _open_model(recipe, data)
-    check_outputs(module, data)
+    check_outputs(module, data, training=recipe.finetune.epochs > 0)
     placement.network(module)
-    settings = recipe.prune
-    try:
-        weights = find_prunables(module, settings.include, settings.exclude)
-    except ValueError as error:
-        raise InputError(f"nothing to prune: {error}") from None
-    check_memory(settings, sum(weight.numel() for weight in weights.values()), placement.device)
+    weights = _find_prunables(module, recipe.prune, reporter)
+    check_memory(recipe.prune, sum(map(torch.numel, weights.values())), placement.device)
     parameters = sum(value.numel() for value in module.state_dict().values())
     check_space(directory.path, 32 * parameters)
     fresh = State(recipe.digest(), _fingerprint(module, data), str(placement.device))
     state = fresh
-    if not resume:
-        directory.begin(recipe)
-    elif directory.checkpoint.exists():
+    if resume and directory.checkpoint.exists():
         state = load_state(directory.checkpoint)
         _check_same(state, fresh, reporter)
-    return Job(recipe, directory, data, module, weights, placement, state, reporter)
+        units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
+        check_state(state, directory.checkpoint, module, weights, units)
+    return Job(recipe, directory, data, module, weights, placement, state, reporter, resume)
 
 
-def check_outputs(module: nn.Module, data: Data) -> None:
-    """Refuse a network that does not give one score for each class of the data.
+def check_outputs(module: nn.Module, data: Data, *, training: bool) -> None:
+    """Refuse a network that does not give one finite score for each class of the data.
+
+    Args:
+        module: the network; it is left in eval mode.
+        data: gives two samples.
+        training: whether the network will be trained, so that its training mode is tried too.
 
     Raises:
         InputError: naming the shapes.
     """
     inputs, _ = next(iter(data.test_batches(batch=2)))
-    shape = tuple(inputs.shape[1:])
-    try:
-        with torch.no_grad():
-            outputs: Any = module.eval()(inputs)
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"the model does not take samples of shape {shape}: {cause}") from None
-    if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
-        got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise InputError(f"the model must give scores of shape (samples, classes), got {got}")
+    if len(inputs) < 2:
+        raise InputError(f"the test split of {data.source!r} holds 1 sample: at least 2 are needed")
+    if training:
+        _scores(copy.deepcopy(module).train(), inputs, " in training mode")
+    outputs = _scores(module.eval(), inputs, "")
+    if not bool(torch.isfinite(outputs).all()):
+        raise InputError(
+            "the model gives scores that are not finite for the first test samples: "
+            "check its weights, and data.mean and data.std"
+        )
     wrong = outputs.shape[1] < data.classes
     if wrong or (data.class_names is not None and outputs.shape[1] != data.classes):
         raise InputError(
@@ -102,8 +105,48 @@ def check_outputs(module: nn.Module, data: Data) -> None:
         )
 
 
+def _scores(module: nn.Module, inputs: torch.Tensor, mode: str) -> torch.Tensor:
+    shape = tuple(inputs.shape[1:])
+    try:
+        with torch.no_grad():
+            outputs: Any = module(inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"the model does not take samples of shape {shape}{mode}: {cause}"
+        ) from None
+    if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
+        got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise InputError(f"the model must give scores of shape (samples, classes){mode}, got {got}")
+    return outputs
+
+
+def _find_prunables(
+    module: nn.Module, settings: PruneSettings, reporter: Reporter
+) -> dict[str, nn.Parameter]:
+    """Return the prunables; say which layers cannot be, and refuse a sparsity of none or all."""
+    try:
+        weights = find_prunables(module, settings.include, settings.exclude)
+    except ValueError as error:
+        raise InputError(f"nothing to prune: {error}") from None
+    computed = layers_without_parameter(module)
+    if computed:
+        reporter.warn(
+            f"the weights of layers {', '.join(computed[:6])} are computed from other parameters "
+            "and stay dense: call torch.nn.utils.parametrize.remove_parametrizations (or "
+            "torch.nn.utils.prune.remove) in the factory to have them pruned"
+        )
+    total = sum(map(torch.numel, weights.values()))
+    if pruned_count(settings.sparsity, total) in (0, total):
+        raise InputError(
+            f"prune.sparsity={settings.sparsity} of {total} weights prunes "
+            f"{pruned_count(settings.sparsity, total)} of them: it must leave some and take some"
+        )
+    return weights
+
+
 def _open_model(recipe: Recipe, data: Data) -> nn.Module:
-    return load_model(
+    module = load_model(
         recipe.model.name,
         recipe.model.weights,
         input_shape=data.preprocessing.shape,
@@ -111,6 +154,12 @@ def _open_model(recipe: Recipe, data: Data) -> nn.Module:
         options=recipe.model.options,
         seed=stream(recipe.run.seed, "weights"),
     ).module
+    if any(parameter.is_inference() for parameter in module.parameters()):
+        raise InputError(
+            f"model {recipe.model.name!r} was built under torch.inference_mode() and cannot be "
+            "trained: build it outside"
+        )
+    return module
 
 
 def _fingerprint(module: nn.Module, data: Data) -> dict[str, Any]:
@@ -127,7 +176,10 @@ def _check_same(state: State, fresh: State, reporter: Reporter) -> None:
         if state.fingerprint.get(name) != value:
             raise InputError(f"cannot resume: the {name} changed since the run began")
     if state.recipe_digest != fresh.recipe_digest:
-        raise InputError("cannot resume: the recipe changed since the run began")
+        raise InputError(
+            "cannot resume: recipe.yaml was changed, or this version of wfpipe knows other "
+            "settings than the one that began the run; start again with --overwrite"
+        )
     if state.device != fresh.device:
         reporter.warn(
             f"the run began on {state.device} and continues on {fresh.device}: "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ..exporters.archive import read_archive
 from ..exporters.figures import Report
 from ..exporters.package import write_package
 from ..exporters.report import read_report, write_report
+from ..exporters.sizes import deflated_bytes, nonzeros
 from ..support.errors import InputError
 from ..support.progress import Reporter
 from .data.source import Data, open_data
@@ -41,7 +43,7 @@ def prune_and_export(
         InputError: for input that cannot work, before anything is written.
         CheckFailed: when an exported file is not what the run made.
     """
-    if resume and directory.package.exists():
+    if resume and _complete(directory):
         reporter.say("the run is complete: this is its report")
         return read_report(directory.report)
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
@@ -103,10 +105,30 @@ def package_run(directory: RunDirectory, reporter: Reporter) -> None:
     _pack(directory, open_data(recipe.data, seed=recipe.run.seed, reporter=reporter))
 
 
+def _complete(directory: RunDirectory) -> bool:
+    """Tell whether every file of a run is there, and the package holds its model."""
+    if not all(file.exists() for file in directory.files()):
+        return False
+    try:
+        read_report(directory.report)
+        packed = read_archive(directory.package).get(directory.model.name)
+    except InputError:
+        return False
+    return packed == directory.model.read_bytes()
+
+
 def _pack(directory: RunDirectory, data: Data) -> None:
+    """Pack the model with its report, having checked that they belong together."""
+    report = read_report(directory.report)
+    measured = (report.pruned.deflated_bytes, report.pruned.nonzeros)
+    if measured != (deflated_bytes(directory.model), nonzeros(directory.model)):
+        raise InputError(
+            f"{directory.report.name} is of another {directory.model.name} than the one in "
+            f"{str(directory.path)!r}: measure it again with prune-and-export --resume"
+        )
     write_package(
         directory.package,
         model=directory.model,
         golden_inputs=real_samples(data, GOLDEN_SAMPLES).numpy(),
-        report=read_report(directory.report),
+        report=report,
     )

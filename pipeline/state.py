@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..support.errors import InputError
 from ..support.files import read_bytes, write_bytes, write_text
@@ -65,10 +65,42 @@ def load_state(checkpoint: Path) -> State:
         RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError,
         pickle.UnpicklingError,
     ):  # fmt: skip
-        raise InputError(
-            f"checkpoint {str(checkpoint)!r} cannot be read: it is damaged or of another version; "
-            "start again with --overwrite"
-        ) from None
+        raise _damaged(checkpoint) from None
+
+
+def check_state(
+    state: State, checkpoint: Path, module: nn.Module, weights: Mapping[str, Tensor], units: int
+) -> None:
+    """Refuse a state that does not belong to this network and timeline.
+
+    Args:
+        state: what was read from ``checkpoint``.
+        module: the network.
+        weights: its prunables by name.
+        units: length of the run's timeline.
+
+    Raises:
+        InputError: when a part is missing or of another form.
+    """
+    if not 0 <= state.done <= units or len(state.history) != state.done + 1:
+        raise _damaged(checkpoint)
+    if state.done == 0:
+        return
+    network = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    masks = {name: (weight.shape, torch.bool) for name, weight in weights.items()}
+    if (
+        {name: tensor.shape for name, tensor in state.model.items()} != network
+        or {name: (mask.shape, mask.dtype) for name, mask in state.masks.items()} != masks
+        or not {"state", "param_groups"} <= set(state.optimizer)
+    ):
+        raise _damaged(checkpoint)
+
+
+def _damaged(checkpoint: Path) -> InputError:
+    return InputError(
+        f"checkpoint {str(checkpoint)!r} cannot be read: it is damaged or of another version; "
+        "start again with --overwrite"
+    )
 
 
 def digest_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -17,7 +17,8 @@ def find_prunables(
 ) -> dict[str, nn.Parameter]:
     """Return the weights of ``Conv*`` and ``Linear`` layers that may be pruned, in network order.
 
-    A weight that several layers share appears once, under its first name.
+    A weight that several layers share appears once, under its first name. A frozen weight
+    (``requires_grad`` is False) is left out, as no gradient tells what it is worth.
 
     Args:
         module: the network.
@@ -40,10 +41,19 @@ def find_prunables(
     chosen = {name: module.get_parameter(name) for name in layers if name in wanted - unwanted}
     if not chosen:
         raise ValueError(
-            f"no weight is left to prune: the network has {_some(list(layers))}; "
+            f"no weight is left to prune: the network can train {_some(list(layers))}; "
             f"excluded are {', '.join(exclude) or 'none'}"
         )
     return chosen
+
+
+def layers_without_parameter(module: nn.Module) -> list[str]:
+    """Return the ``Conv*`` and ``Linear`` layers whose weight is computed from other parameters."""
+    return [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, _ConvNd | nn.Linear) and not isinstance(layer.weight, nn.Parameter)
+    ]
 
 
 def _weighted_layers(module: nn.Module) -> dict[str, _ConvNd | nn.Linear]:
@@ -53,7 +63,7 @@ def _weighted_layers(module: nn.Module) -> dict[str, _ConvNd | nn.Linear]:
     for name, layer in module.named_modules():
         if not isinstance(layer, _ConvNd | nn.Linear) or not isinstance(layer.weight, nn.Parameter):
             continue
-        if id(layer.weight) not in seen:
+        if layer.weight.requires_grad and id(layer.weight) not in seen:
             seen.add(id(layer.weight))
             layers[f"{name}.weight" if name else "weight"] = layer
     return layers

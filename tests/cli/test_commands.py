@@ -14,7 +14,7 @@ import yaml
 
 from wfpipe.cli.main import COMMANDS
 from wfpipe.pipeline.recipe import Recipe
-from wfpipe.tests.cli.program import wfpipe
+from wfpipe.tests.cli.program import PROGRAM, wfpipe
 
 QUICK = ["--epochs", 1, "--set", "prune.gradients=16", "--set", "validate.runs=100"]
 
@@ -171,3 +171,38 @@ def test_export_of_an_unfinished_run_says_how_to_finish_it(run, tmp_path, lost, 
     assert result.returncode == 2
     assert words in result.stderr
     assert (copy / "model.onnx").read_bytes() == (run / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("lost", ["model.onnx", "report.json", "dense.onnx"])
+def test_resume_makes_what_is_missing_from_a_finished_run(run, tmp_path, lost):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / lost).unlink()
+    result = wfpipe("prune-and-export", "--out", copy, "--resume")
+    assert result.returncode == 0, result.stderr
+    for name in ("model.onnx", "dense.onnx"):
+        assert (copy / name).read_bytes() == (run / name).read_bytes()
+    assert (copy / "report.json").exists()
+
+
+def test_a_model_that_was_not_measured_is_not_packed(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    shutil.copy(copy / "dense.onnx", copy / "model.onnx")
+    before = (copy / "package.zip").read_bytes()
+    result = wfpipe("package", copy)
+    assert result.returncode == 2
+    assert "is of another model.onnx" in result.stderr
+    assert (copy / "package.zip").read_bytes() == before
+
+
+def test_output_that_is_closed_full_or_ascii_is_no_fault(run):
+    command = f"{PROGRAM} inspect {run / 'model.onnx'}"
+    for shell, code in [
+        (f"{command} >&-", 0),
+        (f"PYTHONIOENCODING=ascii LC_ALL=C {command} > /dev/null", 0),
+        (f"{command} > /dev/full", 2),
+    ]:
+        result = subprocess.run(shell, shell=True, stderr=subprocess.PIPE, text=True, check=False)
+        assert result.returncode == code, (shell, result.stderr)
+        assert "Traceback" not in result.stderr

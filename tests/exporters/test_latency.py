@@ -61,7 +61,11 @@ def test_sittings_open_the_models_anew_in_alternating_order(calls: Calls) -> Non
     opened: list[str] = []
 
     def opener(name: str) -> Callable[[], Any]:
-        return lambda: opened.append(name) or name
+        def open_model() -> Any:
+            opened.append(name)
+            return name
+
+        return open_model
 
     times = measure_in_sittings(
         {"dense": opener("d"), "pruned": opener("p")},

@@ -177,7 +177,7 @@ def test_weight_that_is_not_in_the_file_fails_the_check(tmp_path: Path) -> None:
     path = write_linear(tmp_path / "model.onnx", np.eye(3, 4))
     masks = {"other.weight": torch.ones(3, 4, dtype=torch.bool)}
     with pytest.raises(
-        CheckFailed, match=r"no tensor in the file holds the weight 'other\.weight'"
+        CheckFailed, match=r"no tensor in model.onnx holds the weight 'other\.weight'"
     ):
         check_zeros(path, masks, {"other.weight": torch.ones(3, 4)})
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 
-from wfpipe.pipeline.state import State, digest_tensors, load_state
+from wfpipe.pipeline.state import State, check_state, digest_tensors, load_state
 from wfpipe.support.errors import InputError
 
 
@@ -76,3 +77,25 @@ def test_the_digest_takes_scalars_and_channels_last_tensors():
     image = torch.randn(1, 2, 3, 3)
     tensors = {"n": torch.tensor(3), "w": image.contiguous(memory_format=torch.channels_last)}
     assert digest_tensors(tensors) == digest_tensors({"n": torch.tensor(3), "w": image})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"done": 9},
+        {"done": -1},
+        {"history": []},
+        {"masks": {}},
+        {"masks": {"w": torch.ones(2, 3, 4, 4)}},
+        {"model": {}},
+        {"optimizer": {}},
+    ],
+)
+def test_a_state_of_another_network_or_timeline_is_refused(tmp_path, change):
+    module = torch.nn.Module()
+    module.w = torch.nn.Parameter(torch.zeros(2, 3, 4, 4))
+    weights = {"w": module.w}
+    good = replace(make(), history=[{}, {}, {}])
+    check_state(good, tmp_path / "checkpoint.pt", module, weights, units=8)
+    with pytest.raises(InputError, match="--overwrite"):
+        check_state(replace(good, **change), tmp_path / "checkpoint.pt", module, weights, units=8)

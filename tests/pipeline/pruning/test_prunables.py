@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from wfpipe.pipeline.pruning.prunables import find_prunables
+from wfpipe.pipeline.pruning.prunables import find_prunables, layers_without_parameter
 
 
 def network() -> nn.Module:
@@ -39,3 +39,16 @@ def test_a_pattern_that_matches_nothing_is_named():
 def test_excluding_everything_is_refused():
     with pytest.raises(ValueError, match="no weight is left"):
         find_prunables(nn.Linear(2, 2), exclude=["last-linear"])
+
+
+def test_frozen_weights_are_left_out():
+    module = network()
+    module.get_parameter("2.weight").requires_grad_(False)
+    assert "2.weight" not in find_prunables(module)
+
+
+def test_layers_with_computed_weights_are_told_apart():
+    module = network()
+    nn.utils.parametrizations.weight_norm(module.get_submodule("2"))
+    assert layers_without_parameter(module) == ["2"]
+    assert "2.weight" not in find_prunables(module)
