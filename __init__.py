@@ -1,3 +1,34 @@
-"""wfpipe: second-order pruning of PyTorch models, down to a verified ONNX package."""
+"""wfpipe: second-order pruning of PyTorch models, down to a verified ONNX package.
+
+from pathlib import Path
+from wfpipe import Recipe, RunDirectory, prune_and_export
+
+recipe = Recipe.model_validate({"prune": {"sparsity": 0.8}})
+report = prune_and_export(recipe, RunDirectory(Path("runs/demo")))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .pipeline.directory import RunDirectory
+    from .pipeline.recipe import Recipe
+    from .pipeline.run import prune_and_export
 
 __version__ = "0.1.0"
+__all__ = ["Recipe", "RunDirectory", "__version__", "prune_and_export"]
+
+_HOMES = {
+    "Recipe": ".pipeline.recipe",
+    "RunDirectory": ".pipeline.directory",
+    "prune_and_export": ".pipeline.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is used: torch takes seconds, ``wfpipe --help`` must not."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

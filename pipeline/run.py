@@ -8,7 +8,7 @@ from ..exporters.package import write_package
 from ..exporters.report import read_report, write_report
 from ..exporters.sizes import deflated_bytes, nonzeros
 from ..support.errors import InputError
-from ..support.progress import Reporter
+from ..support.progress import Reporter, Silent
 from .data.source import Data, open_data
 from .directory import RunDirectory
 from .export_stage import dense_stage, export_stage, real_samples
@@ -25,7 +25,7 @@ GOLDEN_SAMPLES = 4
 def prune_and_export(
     recipe: Recipe,
     directory: RunDirectory,
-    reporter: Reporter,
+    reporter: Reporter | None = None,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -35,7 +35,7 @@ def prune_and_export(
     Args:
         recipe: what to do.
         directory: where the run is written.
-        reporter: where lines and progress go.
+        reporter: where lines and progress go; None shows nothing.
         resume: continue the run in the directory.
         overwrite: replace the run in the directory.
 
@@ -43,6 +43,7 @@ def prune_and_export(
         InputError: for input that cannot work, before anything is written.
         CheckFailed: when an exported file is not what the run made.
     """
+    reporter = reporter or Silent()
     if resume and _complete(directory):
         reporter.say("the run is complete: this is its report")
         return read_report(directory.report)
