@@ -12,12 +12,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .support.version import __version__
+
 if TYPE_CHECKING:
     from .pipeline.directory import RunDirectory
     from .pipeline.recipe import Recipe
     from .pipeline.run import prune_and_export
 
-__version__ = "0.1.0"
 __all__ = ["Recipe", "RunDirectory", "__version__", "prune_and_export"]
 
 _HOMES = {

@@ -23,7 +23,13 @@ COMMON = ["data.mean=0.5", "data.std=0.5"]
 JOBS = {
     "gradual": (
         ["--sparsity", "0.9", "--epochs", "4"],
-        ["data.limit_train=10000", "data.augment=crop,flip"],
+        [
+            "data.limit_train=10000",
+            "data.augment=flip",
+            "data.batch=32",
+            "prune.steps=3",
+            "prune.recompute=4",
+        ],
     ),
     "oneshot": (
         ["--sparsity", "0.8", "--epochs", "0"],

@@ -54,7 +54,7 @@ class _LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from .. import __version__
+        from ..support.version import __version__
 
         click.echo(f"wfpipe {__version__}")
         ctx.exit()

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from .. import __version__
+from ..support.version import __version__
 from .figures import Environment
 from .session import SessionSettings, default_threads
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import onnx
 from torch import Tensor, nn
 
-from .. import __version__
 from ..support.errors import InputError
 from ..support.files import write_bytes
 from ..support.progress import Reporter, Silent
+from ..support.version import __version__
 from .capture import capture_graph, check_outputs, evaluation_copy
 from .onnx_clean import clean_zeros, name_batch, restore_names, set_metadata, strip_traces
 

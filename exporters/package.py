@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from .. import __version__
 from ..support.errors import InputError
 from ..support.files import read_bytes
+from ..support.version import __version__
 from .archive import MAX_MEMBER_BYTES, write_archive
 from .figures import Report
 from .manifest import (

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import __version__
 from ..exporters.batchnorm import batchnorm_scales
 from ..exporters.onnx_file import export_onnx
 from ..exporters.parity import check_parity
@@ -18,6 +17,7 @@ from ..exporters.session import open_session
 from ..exporters.zeros import UnusedWeight, ZeroCount, check_zeros
 from ..support.errors import InputError
 from ..support.files import write_bytes
+from ..support.version import __version__
 from .data.source import Data
 from .job import Job
 from .measure import session_settings
