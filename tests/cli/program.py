@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,11 @@ def wfpipe(*arguments: object, folder: Path | None = None) -> subprocess.Complet
     )
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to jobs in the background: they and their children ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*arguments: object, folder: Path) -> subprocess.Popen[str]:
     """Start the program in ``folder``."""
     return subprocess.Popen(
@@ -37,4 +43,5 @@ def start(*arguments: object, folder: Path) -> subprocess.Popen[str]:
         text=True,
         cwd=folder,
         env=environment(),
+        preexec_fn=heed_interrupts,
     )

@@ -17,6 +17,7 @@ import torch
 
 from wfpipe.pipeline.data.loader import in_order
 from wfpipe.support.errors import InputError
+from wfpipe.tests.cli.program import heed_interrupts
 
 KEYS = [np.arange(start, start + 3) for start in range(0, 30, 3)]
 
@@ -101,12 +102,13 @@ def test_processes_end_when_the_main_one_is_ended(tmp_path: Path, how: signal.Si
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     ) as main:
         assert main.stdout is not None
         workers = [int(number) for number in main.stdout.readline().split()]
         assert len(workers) == 2
         main.send_signal(how)
-        main.wait(timeout=20)
+        main.wait(timeout=120)
         deadline = time.monotonic() + 20
         while any(map(is_alive, workers)) and time.monotonic() < deadline:
             time.sleep(0.05)
