@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..exporters.environment import describe_environment
-from ..exporters.figures import REPORT_SCHEMA, Report
+from ..exporters.figures import REPORT_SCHEMA, ModelFigures, Report, Speedup
 from ..exporters.gates import check_gates
 from ..exporters.package_model import load_model
 from ..exporters.report import write_report
@@ -60,19 +60,7 @@ def measure_files(
     """
     chosen = device or place(recipe.run.device).device
     settings = session_settings(recipe.validate_, chosen)
-    samples, _ = next(iter(data.test_batches(batch=max(recipe.validate_.batches))))
-    on_pruned, on_dense, speedups = validate_files(
-        pruned,
-        dense,
-        batches=lambda: data.test_batches(batch=_BATCH),
-        test_samples=len(data.test),
-        samples=samples.numpy(),
-        settings=settings,
-        batch_sizes=recipe.validate_.batches,
-        runs=recipe.validate_.runs,
-        seed=recipe.run.seed,
-        reporter=reporter,
-    )
+    on_pruned, on_dense, speedups = _measure(pruned, dense, data, recipe, settings, reporter)
     provider = PROVIDERS[settings.provider]
     layers = layer_figures(pruned)
     total = zeros.pruned + zeros.kept if zeros else None
@@ -98,6 +86,29 @@ def measure_files(
         gates=gates,
         layers=layers,
         environment=describe_environment(settings, provider, str(device or "none")),
+    )
+
+
+def _measure(
+    pruned: Path,
+    dense: Path,
+    data: Data,
+    recipe: Recipe,
+    settings: SessionSettings,
+    reporter: Reporter,
+) -> tuple[ModelFigures, ModelFigures, dict[str, Speedup]]:
+    samples, _ = next(iter(data.test_batches(batch=max(recipe.validate_.batches))))
+    return validate_files(
+        pruned,
+        dense,
+        batches=lambda: data.test_batches(batch=_BATCH),
+        test_samples=len(data.test),
+        samples=samples.numpy(),
+        settings=settings,
+        batch_sizes=recipe.validate_.batches,
+        runs=recipe.validate_.runs,
+        seed=recipe.run.seed,
+        reporter=reporter,
     )
 
 
