@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from .allocation import ALLOCATIONS
-from .criterion import Criterion, Fisher, Update
+from .criterion import Fisher, Update
 from .layout import Layout
 from .magnitude import Magnitude
 from .woodfisher import WoodFisher
 
-CRITERIA: dict[str, type[Criterion]] = {"magnitude": Magnitude, "woodfisher": WoodFisher}
+CRITERIA: dict[str, type[Magnitude] | type[WoodFisher]] = {
+    "magnitude": Magnitude,
+    "woodfisher": WoodFisher,
+}
 
 
 @dataclass(frozen=True)
