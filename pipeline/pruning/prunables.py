@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 FIRST_CONV = "first-conv"
 LAST_LINEAR = "last-linear"
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Which of the first two axes of a weight are channels of what.
+
+    Args:
+        inputs: the axis of the input channels: 1, or 0 for transposed convolutions. The other one
+            is that of the output channels.
+        groups: groups of a grouped convolution. Axis 0 runs through one group after the other,
+            axis 1 lies within a group.
+    """
+
+    inputs: int = 1
+    groups: int = 1
 
 
 def find_prunables(
@@ -47,6 +63,16 @@ def find_prunables(
     return chosen
 
 
+def input_axes(module: nn.Module, names: Iterable[str]) -> dict[str, Axes]:
+    """Return the axes of weights that :func:`find_prunables` gave.
+
+    Args:
+        module: the network.
+        names: names of weights, as :func:`find_prunables` gives them.
+    """
+    return {name: _axes(module.get_submodule(name.rpartition(".")[0])) for name in names}
+
+
 def layers_without_parameter(module: nn.Module) -> list[str]:
     """Return the ``Conv*`` and ``Linear`` layers whose weight is computed from other parameters."""
     return [
@@ -54,6 +80,12 @@ def layers_without_parameter(module: nn.Module) -> list[str]:
         for name, layer in module.named_modules()
         if isinstance(layer, _ConvNd | nn.Linear) and not isinstance(layer.weight, nn.Parameter)
     ]
+
+
+def _axes(layer: nn.Module) -> Axes:
+    if isinstance(layer, _ConvNd):
+        return Axes(0 if isinstance(layer, _ConvTransposeNd) else 1, layer.groups)
+    return Axes()
 
 
 def _weighted_layers(module: nn.Module) -> dict[str, _ConvNd | nn.Linear]:

@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from wfpipe.pipeline.pruning.prunables import find_prunables, layers_without_parameter
+from wfpipe.pipeline.pruning.prunables import (
+    Axes,
+    find_prunables,
+    input_axes,
+    layers_without_parameter,
+)
 
 
 def network() -> nn.Module:
@@ -52,3 +57,20 @@ def test_layers_with_computed_weights_are_told_apart():
     nn.utils.parametrizations.weight_norm(module.get_submodule("2"))
     assert layers_without_parameter(module) == ["2"]
     assert "2.weight" not in find_prunables(module)
+
+
+def test_input_channels_are_axis_1_and_axis_0_in_transposed_convolutions():
+    module = nn.ModuleDict(
+        {
+            "linear": nn.Linear(2, 3),
+            "grouped": nn.Conv1d(4, 6, 1, groups=2),
+            "transposed": nn.ConvTranspose2d(4, 6, 1, groups=2),
+        }
+    )
+    axes = input_axes(module, find_prunables(module))
+    assert axes == {
+        "linear.weight": Axes(1, 1),
+        "grouped.weight": Axes(1, 2),
+        "transposed.weight": Axes(0, 2),
+    }
+    assert input_axes(nn.Linear(2, 2), ["weight"]) == {"weight": Axes()}
