@@ -81,3 +81,16 @@ class Criterion(Protocol):
 
     def loss(self, w: Tensor, new: Tensor) -> float:
         """Return the predicted change of the loss by going from ``w`` to ``new``, in nats."""
+
+    def exchange_scores(self, w: Tensor, new: Tensor, keep: Tensor) -> Tensor:
+        """Rate each weight given all the others, once ``w`` was jointly updated to ``new``.
+
+        Args:
+            w: weights before the update, ``Float[d]``.
+            new: the joint update for ``keep``, ``Float[d]``.
+            keep: ``Bool[d]``.
+
+        Returns:
+            ``Float64[d]``: of a kept weight, what its removal costs; of a pruned one, what is
+            saved by putting it back; each after the best change of the other kept weights.
+        """

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -41,6 +41,8 @@ class Evidence:
         factors: Kronecker factors by the name of the weight tensor.
         batch: m, samples whose loss is averaged in one row of the bank.
         seed: fixes the order in which ``random`` prunes.
+        derived: filled by the criteria: second moments and factors that do not depend on a damping
+            or a mask, so that another criterion on the same evidence costs little.
     """
 
     bank: Bank | None = None
@@ -48,3 +50,4 @@ class Evidence:
     factors: Mapping[str, KroneckerFactors] | None = None
     batch: int = 1
     seed: int = 0
+    derived: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)

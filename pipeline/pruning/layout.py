@@ -27,13 +27,9 @@ class Run:
         return self.start + self.count * self.size
 
     def vectors(self, v: Tensor) -> Tensor:
-        """View the part of ``v`` (d,) that this run covers as (count, size)."""
-        return v[self.start : self.stop].view(self.count, self.size)
-
-    def bank(self, G: Tensor) -> Tensor:
-        """View the part of ``G`` (N, d) that this run covers as (count, N, size)."""
-        part = G[:, self.start : self.stop]
-        return part.view(len(G), self.count, self.size).transpose(0, 1)
+        """View the part of ``v`` (d,) that this run covers: (size,), or (count, size)."""
+        part = v[self.start : self.stop]
+        return part if self.count == 1 else part.view(self.count, self.size)
 
 
 class Layout:
@@ -44,6 +40,7 @@ class Layout:
         self.sizes = {name: tensor.numel() for name, tensor in tensors.items()}
         ends = list(accumulate(self.sizes.values(), initial=0))
         self.total = ends[-1]
+        self.device = next((t.device for t in tensors.values()), torch.device("cpu"))
         self.places = {
             name: slice(start, end)
             for name, start, end in zip(self.sizes, ends, ends[1:], strict=False)

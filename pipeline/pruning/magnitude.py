@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import torch
 
-from torch import Tensor
-
-from .criterion import Fisher, Update
+from .criterion import Fisher
+from .diagonal import diagonal_model
+from .evidence import Evidence
 from .layout import Layout
+from .quadratic import Quadratic
 
 
-class Magnitude:
-    """Scores are absolute values; kept weights stay as they are, whatever the update."""
+def magnitude(evidence: Evidence, layout: Layout, fisher: Fisher) -> Quadratic:
+    """Return the model with F = I: scores ½w², and no weight that stays is changed.
 
-    needs_gradients: ClassVar[bool] = False
-
-    def __init__(self, G: Tensor | None, layout: Layout, fisher: Fisher) -> None:
-        pass
-
-    def scores(self, w: Tensor) -> Tensor:
-        """Return |w|, ``Float[d]``."""
-        return w.abs()
-
-    def update(self, w: Tensor, keep: Tensor, update: Update) -> Tensor:
-        """Return ``w`` (d,) with zeros outside ``keep``."""
-        return w.masked_fill(~keep, 0.0)
+    Its losses are in no unit of the network's loss; ``fisher`` is not read.
+    """
+    return diagonal_model(torch.ones(layout.total, dtype=torch.float64, device=layout.device))

@@ -3,63 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
-import torch
-from torch import Tensor
-
-from .criterion import Fisher, Update
-from .fisher import InverseFisher, inverse_fisher
+from .bank import Bank
+from .criterion import Fisher
+from .evidence import Evidence
 from .layout import Layout, Run
+from .moments import Moments
+from .quadratic import Quadratic
 
-_BATCH_ELEMENTS = 1 << 24
-"""Gradient entries of blocks that are factored in one batch: a heuristic that bounds memory."""
+_BATCH_ELEMENTS = 1 << 20
+"""Entries of gradients and matrices of blocks that are factored in one batch: a heuristic."""
 
 
-class WoodFisher:
-    """Optimal-brain-surgeon scores and updates under the block-wise empirical Fisher.
+def woodfisher(evidence: Evidence, layout: Layout, fisher: Fisher) -> Quadratic:
+    """Return the quadratic model under the block-wise empirical Fisher.
 
-    The score of weight q is the loss that its removal is predicted to cost, after the best change
-    of the other weights of its block: ρ_q = w_q² / (2 [F⁻¹]_qq) (equation 10 of the paper).
+    Args:
+        evidence: its bank is read.
+        layout: the layers of the d weights.
+        fisher: damping, block, precision and what may be kept.
+
+    Raises:
+        ValueError: when there is no bank, or it does not fit the layout.
+        FactorisationError: when a relative damping finds nothing but zeros.
     """
-
-    needs_gradients: ClassVar[bool] = True
-
-    def __init__(self, G: Tensor | None, layout: Layout, fisher: Fisher) -> None:
-        if G is None:
-            raise ValueError("woodfisher needs a gradient bank")
-        self._inverses: list[tuple[Run, InverseFisher]] = [
-            (part, inverse_fisher(part.bank(G), fisher.damping))
-            for run in layout.blocks(fisher.block)
-            for part in _parts(run, rows=G.shape[0])
-        ]
-        self._diagonal = torch.cat([inverse.diag().reshape(-1) for _, inverse in self._inverses])
-
-    def scores(self, w: Tensor) -> Tensor:
-        """Return ρ, ``Float64[d]``: the predicted increase of the loss, in its unit."""
-        return w.to(torch.float64).square() / (2 * self._diagonal)
-
-    def update(self, w: Tensor, keep: Tensor, update: Update) -> Tensor:
-        """Return the weights (d,) after those outside ``keep`` went to zero.
-
-        ``"single"`` sums the paper's updates for one weight each, −w_q F⁻¹e_q / [F⁻¹]_qq
-        (equation 11), and then sets the pruned weights to zero; ``"joint"`` minimises the
-        predicted loss over all kept weights of each block at once.
-        """
-        if update == "none":
-            return w.masked_fill(~keep, 0.0)
-        removed = (w.to(torch.float64) / self._diagonal).masked_fill(keep, 0.0)
-        parts = []
-        for run, inverse in self._inverses:
-            if update == "joint":
-                new = inverse.joint_update(run.vectors(w), run.vectors(keep))
-            else:
-                new = run.vectors(w) - inverse.solve(run.vectors(removed))
-            parts.append(new.reshape(-1))
-        return torch.cat(parts).to(w.dtype).masked_fill(~keep, 0.0)
+    moments = moments_of(evidence, layout, fisher)
+    damping = fisher.damping * (moments.mean_diagonal() if fisher.relative else 1.0)
+    return Quadratic(
+        [part for run in layout.blocks(fisher.block) for part in cut(run, moments.bank.rows)],
+        lambda run: moments.inverse(run, damping),
+        samples=evidence.batch,
+        verify=moments.refuse_zeros,
+    )
 
 
-def _parts(run: Run, rows: int) -> Iterator[Run]:
+def moments_of(evidence: Evidence, layout: Layout, fisher: Fisher) -> Moments:
+    """Return the second moments of the bank of some evidence, the same object each time.
+
+    Raises:
+        ValueError: when there is no bank, or it does not fit the layout.
+    """
+    bank = bank_of(evidence, layout)
+    key = (fisher.precision, tuple(layout.sizes.values()))
+    if key not in evidence.derived:
+        evidence.derived[key] = Moments(bank, layout, fisher.precision, fisher.cache_bytes)
+    moments: Moments = evidence.derived[key]
+    return moments
+
+
+def bank_of(evidence: Evidence, layout: Layout) -> Bank:
+    """Return the bank of some evidence.
+
+    Raises:
+        ValueError: when there is none, or it does not fit the layout.
+    """
+    bank = evidence.bank
+    if bank is None:
+        raise ValueError("this criterion needs a gradient bank")
+    if bank.total != layout.total or bank.rows == 0:
+        raise ValueError(
+            f"a gradient bank needs rows, and a column for each of {layout.total} weights; "
+            f"got {bank.rows} × {bank.total}"
+        )
+    return bank
+
+
+def cut(run: Run, rows: int) -> Iterator[Run]:
     """Cut a run into runs of as many blocks as are factored in one batch."""
     count = max(1, _BATCH_ELEMENTS // (max(rows, run.size) * run.size))
     for first in range(0, run.count, count):
