@@ -41,7 +41,7 @@ def allocate(
     Under ``max_macs`` it is the other way round: no more MACs than it says, and fewer by less than
     a unit. Of units of equal loss the first goes: in order of layers, larger units, position.
 
-    Besides the units and the masks it needs 18 bytes for each unit, and 24 for each of the largest
+    Besides the units and the masks it needs 13 bytes for each unit, and 32 for each of the largest
     layer.
 
     Args:
@@ -86,8 +86,10 @@ class _Pool:
 
     def capacity(self) -> dict[str, int]:
         """Return how many weights the units of each layer hold."""
-        present = [key != NEVER for key in self.keys]
-        return {name: self.weights(name, present) for name in self.sizes}
+        return {
+            name: sum(self.units[i].size * int((self.keys[i] != NEVER).sum()) for i in kinds)
+            for name, kinds in self._at.items()
+        }
 
     def weights(self, layer: str, taken: Sequence[Tensor]) -> int:
         """Return how many weights of a layer are in the units taken."""
