@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 from ..support.errors import InputError
@@ -123,12 +124,21 @@ def check_space(path: Path, needed: int) -> None:
     Raises:
         InputError: naming the folder, the bytes needed and the bytes free.
     """
+    free = free_space(path)
+    if free < needed:
+        raise InputError(
+            f"--out {str(path)!r} needs about {format_size(needed)}, "
+            f"but only {format_size(free)} are free there"
+        )
+
+
+def free_space(path: Path) -> int:
+    """Return the bytes that are free on the disk of a folder that need not be there yet.
+
+    A disk that does not tell its size is taken as endless.
+    """
     parent = path.absolute()
     while not parent.exists():
         parent = parent.parent
     disk = shutil.disk_usage(parent)
-    if disk.total and disk.free < needed:
-        raise InputError(
-            f"--out {str(path)!r} needs about {format_size(needed)}, "
-            f"but only {format_size(disk.free)} are free there"
-        )
+    return disk.free if disk.total else sys.maxsize

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,10 +17,9 @@ from .data.randomness import stream
 from .data.source import Data, open_data
 from .device import Placement, place
 from .directory import RunDirectory, check_space
-from .prune_step import check_memory
-from .pruning.allocation import pruned_count
-from .pruning.prunables import find_prunables, layers_without_parameter
-from .recipe import PruneSettings, Recipe
+from .gather import Gatherer
+from .prune_setup import Setup, find_weights, set_up
+from .recipe import Recipe
 from .state import State, check_state, digest_tensors, load_state
 from .timeline import timeline
 
@@ -34,9 +34,47 @@ class Job:
     module: nn.Module
     weights: dict[str, nn.Parameter]
     placement: Placement
+    setup: Setup
+    gatherer: Gatherer
     state: State
     reporter: Reporter
     begun: bool
+
+
+@dataclass
+class Parts:
+    """Data and network of a recipe, and what its prune steps work with."""
+
+    data: Data
+    module: nn.Module
+    weights: dict[str, nn.Parameter]
+    placement: Placement
+    setup: Setup
+    gatherer: Gatherer
+
+
+def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
+    """Open data and network, and check that they fit each other, the recipe and the memory.
+
+    Args:
+        recipe: names them.
+        folder: where a bank on the disk would be.
+        reporter: shows progress, the plan of the memory, and warnings.
+
+    Raises:
+        InputError: for anything in the recipe or in the files that cannot work.
+    """
+    placement = place(recipe.run.device, recipe.finetune.precision)
+    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
+    module = _open_model(recipe, data)
+    check_outputs(module, data, training=recipe.finetune.epochs > 0)
+    placement.network(module)
+    weights = find_weights(module, recipe.prune, reporter)
+    setup = set_up(module, weights, data, recipe.prune, placement, folder)
+    if setup.plan is not None:
+        reporter.say(setup.plan.describe())
+    gatherer = Gatherer(module, weights, data, recipe.prune, placement, setup.plan, folder)
+    return Parts(data, module, weights, placement, setup, gatherer)
 
 
 def open_job(
@@ -56,23 +94,21 @@ def open_job(
         directory.check_continuable()
     else:
         directory.check_free(overwrite=overwrite)
-    placement = place(recipe.run.device, recipe.finetune.precision)
-    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
-    module = _open_model(recipe, data)
-    check_outputs(module, data, training=recipe.finetune.epochs > 0)
-    placement.network(module)
-    weights = _find_prunables(module, recipe.prune, reporter)
-    check_memory(recipe.prune, sum(map(torch.numel, weights.values())), placement.device)
+    parts = open_parts(recipe, directory.path, reporter)
+    module, weights, data = parts.module, parts.weights, parts.data
     parameters = sum(value.numel() for value in module.state_dict().values())
     check_space(directory.path, 32 * parameters)
-    fresh = State(recipe.digest(), _fingerprint(module, data), str(placement.device))
+    fresh = State(recipe.digest(), _fingerprint(module, data), str(parts.placement.device))
     state = fresh
     if resume and directory.checkpoint.exists():
         state = load_state(directory.checkpoint)
         _check_same(state, fresh, reporter)
         units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
         check_state(state, directory.checkpoint, module, weights, units)
-    return Job(recipe, directory, data, module, weights, placement, state, reporter, resume)
+    return Job(
+        recipe, directory, data, module, weights, parts.placement, parts.setup, parts.gatherer,
+        state, reporter, resume,
+    )  # fmt: skip
 
 
 def check_outputs(module: nn.Module, data: Data, *, training: bool) -> None:
@@ -119,30 +155,6 @@ def _scores(module: nn.Module, inputs: torch.Tensor, mode: str) -> torch.Tensor:
         got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise InputError(f"the model must give scores of shape (samples, classes){mode}, got {got}")
     return outputs
-
-
-def _find_prunables(
-    module: nn.Module, settings: PruneSettings, reporter: Reporter
-) -> dict[str, nn.Parameter]:
-    """Return the prunables; say which layers cannot be, and refuse a sparsity of none or all."""
-    try:
-        weights = find_prunables(module, settings.include, settings.exclude)
-    except ValueError as error:
-        raise InputError(f"nothing to prune: {error}") from None
-    computed = layers_without_parameter(module)
-    if computed:
-        reporter.warn(
-            f"the weights of layers {', '.join(computed[:6])} are computed from other parameters "
-            "and stay dense: call torch.nn.utils.parametrize.remove_parametrizations (or "
-            "torch.nn.utils.prune.remove) in the factory to have them pruned"
-        )
-    total = sum(map(torch.numel, weights.values()))
-    if pruned_count(settings.sparsity, total) in (0, total):
-        raise InputError(
-            f"prune.sparsity={settings.sparsity} of {total} weights prunes "
-            f"{pruned_count(settings.sparsity, total)} of them: it must leave some and take some"
-        )
-    return weights
 
 
 def _open_model(recipe: Recipe, data: Data) -> nn.Module:

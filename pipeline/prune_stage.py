@@ -11,7 +11,7 @@ from torch import Tensor
 from ..support.files import write_bytes
 from .data.randomness import stream
 from .job import Job
-from .prune_step import prune_step
+from .prune_step import PruneStep
 from .pruning.masks import mask_optimizer, mask_weights, sparsity
 from .pruning.schedule import sparsities
 from .state import Event
@@ -53,18 +53,8 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
     settings = job.recipe.prune
     path = [0.0, *sparsities(settings.sparsity, job.recipe.prune_steps, settings.schedule)]
     begin, before = perf_counter(), job.state.history[-1]["accuracy"]
-    masks, times = prune_step(
-        job.module,
-        job.weights,
-        job.state.masks,
-        job.data,
-        settings,
-        step=unit.index,
-        start=path[unit.index],
-        target=path[unit.index + 1],
-        placement=job.placement,
-        reporter=job.reporter,
-    )
+    step = PruneStep(job.gatherer, job.setup, index=unit.index, reporter=job.reporter)
+    masks, log = step.run(job.state.masks, path[unit.index], path[unit.index + 1])
     job.state.masks = masks
     mask_optimizer(optimizer, job.weights, masks)
     after, seconds = accuracy_now(job), perf_counter() - begin
@@ -73,6 +63,10 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
         f"sparsity {100 * sparsity(masks):.2f} %, "
         f"accuracy {before:.2f} % -> {after:.2f} %, {seconds:.1f} s"
     )
+    job.reporter.detail(
+        f"  loss {log.before:.4f} -> {log.after:.4f} nats, predicted change {log.predicted:+.4f}; "
+        + ", ".join(f"{part} {spent:.1f} s" for part, spent in log.seconds.items())
+    )
     return {
         "event": "prune",
         "step": unit.index + 1,
@@ -80,8 +74,7 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
         "layers": {name: 1 - float(mask.double().mean()) for name, mask in masks.items()},
         "accuracy_before": before,
         "accuracy": after,
-        "gradient_seconds": times.gradients,
-        "pruning_seconds": times.pruning,
+        **log.to_dict(),
         "seconds": seconds,
     }
 

@@ -2,133 +2,216 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from ..support.errors import InputError
-from ..support.memory import available_memory, format_size, parse_size
 from ..support.progress import Reporter
 from .data.source import Data
 from .device import Placement
+from .gather import Gatherer
+from .held_back import HeldBack, write_back
+from .prune_setup import Setup
+from .pruning.criteria import CRITERIA
 from .pruning.criterion import Fisher
-from .pruning.fisher import FactorisationError
-from .pruning.gradients import bank_bytes, collect_gradients
+from .pruning.evidence import Evidence
 from .pruning.layout import Layout
 from .pruning.masks import mask_weights
 from .pruning.schedule import substeps
-from .pruning.step import Method, prune
-from .recipe import PruneSettings
+from .pruning.step import Method, Outcome, prune, select
+from .pruning.tuning import Choice, choose, neighbours
 
 _REFRESH_SAMPLES = 2048
 """Training samples whose activations give new batch-norm statistics: a heuristic."""
 
 
-@dataclass(frozen=True)
-class StepTimes:
-    """Seconds spent on gradients, and on everything else of a prune step."""
-
-    gradients: float
-    pruning: float
-
-
-def method_of(settings: PruneSettings) -> Method:
-    """Return what the mathematics needs to know of the recipe."""
-    return Method(
-        criterion=settings.criterion,
-        update=settings.update,
-        allocation=settings.allocation,
-        fisher=Fisher(settings.damping, settings.block),
-    )
-
-
-def check_memory(settings: PruneSettings, total: int, device: torch.device) -> None:
-    """Refuse a gradient bank that does not fit, before anything is allocated.
+@dataclass
+class StepLog:
+    """What a prune step did.
 
     Args:
-        settings: ``gradients`` and ``fisher_memory`` are read.
-        total: d, the number of prunable weights.
-        device: where the bank will be.
-
-    Raises:
-        InputError: naming the bytes needed, the budget, and the most gradients that fit.
+        predicted: sum of the changes of the loss that the sub-steps predicted, in nats.
+        before: loss on the held-back samples before the step, in nats.
+        after: the same after it.
+        seconds: time by part: gradients, factorisation, selection, update, and what measuring
+            the loss took.
+        swaps: pairs of weights that were exchanged.
+        dampings: λ and μ of each sub-step, where they were tuned.
     """
-    if settings.fisher_memory is not None:
-        budget = parse_size(settings.fisher_memory, "prune.fisher_memory")
-    elif device.type == "cuda":
-        budget = torch.cuda.mem_get_info(device)[0] // 2
-    else:
-        budget = available_memory() // 2
-    needed = bank_bytes(settings.gradients, total)
-    if method_of(settings).needs_gradients and needed > budget:
-        most = budget // bank_bytes(1, total)
-        remedy = f"at most prune.gradients={most} fit" if most else "not even one gradient fits"
-        raise InputError(
-            f"prune.gradients={settings.gradients} of {total} weights need {format_size(needed)}, "
-            f"the budget is {format_size(budget)}: {remedy}; see prune.fisher_memory"
+
+    predicted: float = 0.0
+    before: float = 0.0
+    after: float = 0.0
+    swaps: int = 0
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("gradients", "factorisation", "selection", "update", "measuring"), 0.0
         )
+    )
+    dampings: list[dict[str, float]] = field(default_factory=list)
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        """Add the time of the block to a part."""
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] += perf_counter() - begin
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entries of the step's line in ``log.jsonl``."""
+        return {
+            "predicted_loss_increase": self.predicted,
+            "measured_loss_increase": self.after - self.before,
+            "loss_before": self.before,
+            "loss_after": self.after,
+            "swaps": self.swaps,
+            "dampings": self.dampings,
+            **{f"{part}_seconds": seconds for part, seconds in self.seconds.items()},
+        }
 
 
-def prune_step(
-    module: nn.Module,
-    weights: dict[str, nn.Parameter],
-    masks: dict[str, Tensor],
-    data: Data,
-    settings: PruneSettings,
-    *,
-    step: int,
-    start: float,
-    target: float,
-    placement: Placement,
-    reporter: Reporter,
-) -> tuple[dict[str, Tensor], StepTimes]:
-    """Prune the network from sparsity ``start`` to ``target`` in ``recompute`` sub-steps.
+class PruneStep:
+    """One prune step of a job, taken in sub-steps with fresh evidence each.
 
     Args:
-        module: the network, on the device; its weights are changed.
-        weights: the prunables by name.
-        masks: the present masks by name, True = kept.
-        data: where gradients come from.
-        step: index of the prune step, which fixes the samples that are drawn.
-
-    Returns:
-        The new masks, and the time it took.
-
-    Raises:
-        InputError: when the gradients do not admit a Fisher, with the cause and the remedy.
+        gatherer: the network, its prunables, the data, and where the bank goes.
+        setup: method, axes and path of the job.
+        index: number of the step, from 0, which fixes the samples that are drawn.
+        reporter: shows the progress.
     """
-    layout, method = Layout(weights), method_of(settings)
-    keep = layout.flatten(masks)
-    in_gradients, begin = 0.0, perf_counter()
-    path = substeps(start, target, settings.recompute)
-    rows = settings.gradients * len(path) if method.needs_gradients else 0
-    with reporter.task(f"gradients, step {step + 1}", rows, "gradient") as task:
-        for number, sparsity in enumerate(path):
-            G, before = None, perf_counter()
-            try:
-                if method.needs_gradients:
-                    draw = step * settings.recompute + number
-                    batches = _drawn(data, draw, settings, placement)
-                    G = collect_gradients(
-                        module, weights, batches, F.cross_entropy,
-                        rows=settings.gradients, keep=keep, on_row=task.advance,
-                    )  # fmt: skip
-                in_gradients += perf_counter() - before
-                w = layout.flatten(weights)
-                w, keep = prune(w, keep, G, sparsity=sparsity, layout=layout, method=method)
-            except (FactorisationError, FloatingPointError) as error:
-                raise InputError(f"prune step {step + 1} failed: {error}") from error
-            _write_back(weights, layout.split(w))
-    new = {name: mask.clone() for name, mask in layout.split(keep).items()}
-    mask_weights(weights, new)
-    if settings.refresh_batchnorm:
-        refresh_batchnorm(module, data, placement)
-    return new, StepTimes(in_gradients, perf_counter() - begin - in_gradients)
+
+    def __init__(self, gatherer: Gatherer, setup: Setup, *, index: int, reporter: Reporter) -> None:
+        self._gatherer, self._setup, self._index = gatherer, setup, index
+        self._settings, self._weights = gatherer.settings, gatherer.weights
+        self._reporter = reporter
+        self._layout = Layout(gatherer.weights)
+        self._held_back = HeldBack(
+            gatherer.module, gatherer.weights, gatherer.data, gatherer.settings, gatherer.placement
+        )
+        self._fisher = setup.method.fisher
+        self._log = StepLog()
+
+    def run(
+        self, masks: Mapping[str, Tensor], start: float, target: float
+    ) -> tuple[dict[str, Tensor], StepLog]:
+        """Prune the network from sparsity ``start`` to ``target``.
+
+        Args:
+            masks: the present masks by name, True = kept.
+            start: sparsity of ``masks``.
+            target: sparsity afterwards.
+
+        Returns:
+            The new masks, and what the step did. The weights of the network are changed.
+
+        Raises:
+            InputError: when the gradients do not admit a Fisher, with the cause and the remedy.
+        """
+        settings, log, method = self._settings, self._log, self._setup.method
+        path = substeps(start, target, settings.recompute, settings.spacing)
+        keep = self._layout.flatten(masks)
+        with log.timing("measuring"):
+            log.before = log.after = self._held_back.loss()
+        rows = 0 if method.need == "nothing" else settings.gradients * len(path)
+        what = f"prune step {self._index + 1}"
+        chosen: list[Tensor] = []
+        with self._reporter.task(f"{what}: gradients", rows, "gradient") as task:
+            for number, sparsity in enumerate(path):
+                draw = self._index * settings.recompute + number
+                present = torch.ones_like(keep) if settings.regrow else keep
+                begin = perf_counter()
+                try:
+                    with self._gatherer.evidence(
+                        method.need, present, draw=draw, on_row=task.advance
+                    ) as evidence:
+                        log.seconds["gradients"] += perf_counter() - begin
+                        if not settings.reselect and not chosen:
+                            chosen = self._choose_once(evidence, keep, path)
+                        mask = chosen[number] if chosen else None
+                        keep = self._sub_step(evidence, keep, sparsity, mask)
+                except (ArithmeticError, ValueError) as error:
+                    raise InputError(f"{what} failed: {error}") from error
+        new = {name: mask.clone() for name, mask in self._layout.split(keep).items()}
+        mask_weights(self._weights, new)
+        if settings.refresh_batchnorm:
+            refresh_batchnorm(self._gatherer.module, self._gatherer.data, self._gatherer.placement)
+        with log.timing("measuring"):
+            log.after = self._held_back.loss()
+        return new, log
+
+    def _sub_step(
+        self, evidence: Evidence, keep: Tensor, sparsity: float, mask: Tensor | None
+    ) -> Tensor:
+        """Prune once and put the weights in force; return the new mask."""
+        w = self._layout.flatten(self._weights)
+
+        def attempt(fisher: Fisher) -> Outcome:
+            return prune(
+                w, keep, evidence, sparsity=sparsity, layout=self._layout, axes=self._setup.axes,
+                method=self._at(sparsity, fisher), mask=mask,
+            )  # fmt: skip
+
+        if self._settings.tune_damping:
+            found = self._tuned(attempt)
+            outcome, self._fisher = found.result, found.fisher
+            self._log.dampings.append(
+                {"damping": found.fisher.damping, "taylor_damping": found.fisher.taylor_damping}
+            )
+        else:
+            outcome = attempt(self._fisher)
+            self._count(outcome)
+        write_back(self._weights, self._layout.split(outcome.weights))
+        self._log.predicted += outcome.loss
+        self._log.swaps += outcome.swaps
+        return outcome.keep
+
+    def _tuned(self, attempt: Any) -> Choice[Outcome]:
+        def counted(fisher: Fisher) -> Outcome:
+            outcome: Outcome = attempt(fisher)
+            self._count(outcome)
+            return outcome
+
+        def measured(outcome: Outcome) -> float:
+            with self._log.timing("measuring"):
+                return self._held_back.loss(outcome.weights)
+
+        taylor = self._setup.method.need == "bank+gradient"
+        return choose(neighbours(self._fisher, taylor=taylor), counted, measured)
+
+    def _count(self, outcome: Outcome) -> None:
+        for part in ("factorisation", "selection", "update"):
+            self._log.seconds[part] += getattr(outcome.seconds, part)
+
+    def _choose_once(self, evidence: Evidence, keep: Tensor, path: list[float]) -> list[Tensor]:
+        """Choose the masks of all sub-steps by the scores of the first."""
+        w = self._layout.flatten(self._weights)
+        criterion = CRITERIA[self._setup.method.criterion].build(
+            evidence, self._layout, self._fisher
+        )
+        masks = []
+        with self._log.timing("selection"):
+            for sparsity in path:
+                keep = select(
+                    criterion, w, keep, sparsity=sparsity, layout=self._layout,
+                    axes=self._setup.axes, method=self._at(sparsity, self._fisher),
+                )  # fmt: skip
+                masks.append(keep)
+        return masks
+
+    def _at(self, sparsity: float, fisher: Fisher) -> Method:
+        """Return the method with the limits of a sub-step on the way to the final sparsity."""
+        method = self._setup.method
+        progress = min(1.0, sparsity / self._settings.sparsity)
+        return replace(method, limits=method.limits.part_way(progress), fisher=fisher)
 
 
 def refresh_batchnorm(module: nn.Module, data: Data, placement: Placement) -> None:
@@ -137,18 +220,3 @@ def refresh_batchnorm(module: nn.Module, data: Data, placement: Placement) -> No
     count = max(1, min(_REFRESH_SAMPLES, len(data.train)) // batch)
     batches = data.fisher_batches(draw=0, count=count, batch=batch)
     update_bn((placement.tensor(x) for x, _ in batches), module)
-
-
-def _drawn(
-    data: Data, draw: int, settings: PruneSettings, placement: Placement
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the mini-batches of one gradient bank, on the device."""
-    batches = data.fisher_batches(draw=draw, count=settings.gradients, batch=settings.fisher_batch)
-    for inputs, targets in batches:
-        yield placement.tensor(inputs), targets.to(placement.device)
-
-
-@torch.no_grad()
-def _write_back(weights: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
-    for name, value in values.items():
-        weights[name].copy_(value)

@@ -11,38 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from ..support.errors import InputError, unknown
 from ..support.files import read_bytes
+from .fields import Channels, PositiveInts, Section, as_list, split
+from .prune_settings import PruneSettings as PruneSettings
 
 Augmentation = Literal["crop", "flip", "resized-crop"]
 
 
-def _split(value: Any) -> Any:
-    """Let a list be given as one string with commas, as ``--set`` passes it."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _as_list(value: Any) -> Any:
-    """Let a list of one number be given as the number, or a list as a string with commas."""
-    return [value] if isinstance(value, int | float) else _split(value)
-
-
-Names = Annotated[list[str], BeforeValidator(_split)]
-Channels = Annotated[list[float], BeforeValidator(_as_list), Field(min_length=1)]
-PositiveInts = Annotated[
-    list[Annotated[int, Field(gt=0)]], BeforeValidator(_as_list), Field(min_length=1)
-]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """Which network, and its trained weights."""
 
     name: str = Field(
@@ -54,7 +33,7 @@ class ModelSettings(_Section):
     )
 
 
-class DataSettings(_Section):
+class DataSettings(Section):
     """Where samples come from and how they are prepared."""
 
     source: str = Field(
@@ -62,10 +41,10 @@ class DataSettings(_Section):
     )
     mean: Channels = Field([0.0], description="subtracted per channel, of values in [0, 1]")
     std: Channels = Field([1.0], description="divided by, per channel")
-    size: Annotated[list[Annotated[int, Field(gt=0)]], BeforeValidator(_as_list)] | None = Field(
+    size: Annotated[list[Annotated[int, Field(gt=0)]], BeforeValidator(as_list)] | None = Field(
         None, description="height and width in pixels that images are resized to"
     )
-    augment: Annotated[list[Augmentation], BeforeValidator(_split)] = Field(
+    augment: Annotated[list[Augmentation], BeforeValidator(split)] = Field(
         [], description="of the training images: crop, flip, resized-crop"
     )
     crop_padding: int = Field(4, ge=0, description="pixels of padding before a random crop")
@@ -88,45 +67,7 @@ class DataSettings(_Section):
         return self
 
 
-class PruneSettings(_Section):
-    """What is pruned, how much of it, and by which criterion."""
-
-    sparsity: float = Field(0.9, gt=0, lt=1, description="pruned / total over all prunables")
-    criterion: Literal["woodfisher", "magnitude"] = Field(
-        "woodfisher", description="what gives each weight its score: woodfisher, magnitude"
-    )
-    update: Literal["none", "single", "joint"] = Field(
-        "joint", description="change of the kept weights that makes up for the pruned ones"
-    )
-    pattern: Literal["unstructured"] = Field(
-        "unstructured", description="which shapes of zeros are allowed: unstructured"
-    )
-    allocation: Literal["global", "uniform"] = Field(
-        "global", description="one threshold for the network, or one for each layer"
-    )
-    schedule: Literal["cubic", "linear"] = Field("cubic", description="sparsity over the steps")
-    steps: int | None = Field(None, gt=0, description="prune steps; default: half the epochs")
-    recompute: int = Field(1, gt=0, description="sub-steps with fresh gradients in each prune step")
-    gradients: int = Field(256, gt=0, description="N, rows of the gradient bank")
-    fisher_batch: int = Field(8, gt=0, description="samples averaged in one gradient")
-    damping: float = Field(1e-5, gt=0, description="added to the Fisher's diagonal")
-    block: Literal["layer", "network"] | Annotated[int, Field(gt=0)] = Field(
-        "layer", description="weights treated as correlated: a number of them, layer, or network"
-    )
-    include: Names = Field(["*"], description="names (glob patterns) of the weights to prune")
-    exclude: Names = Field(
-        ["first-conv", "last-linear"],
-        description="names (glob patterns) to leave dense; [] = none",
-    )
-    refresh_batchnorm: bool = Field(
-        False, description="re-estimate batch-norm statistics after each prune step"
-    )
-    fisher_memory: str | None = Field(
-        None, description="budget of the gradient bank, such as 8GiB; default: half of what is free"
-    )
-
-
-class FinetuneSettings(_Section):
+class FinetuneSettings(Section):
     """Training between and after the prune steps."""
 
     epochs: int = Field(10, ge=0, description="passes over the training data in all")
@@ -146,7 +87,7 @@ class FinetuneSettings(_Section):
     )
 
 
-class ExportSettings(_Section):
+class ExportSettings(Section):
     """The ONNX file."""
 
     opset: int = Field(20, ge=18, le=26, description="ONNX operator set")
@@ -155,7 +96,7 @@ class ExportSettings(_Section):
     )
 
 
-class ValidateSettings(_Section):
+class ValidateSettings(Section):
     """How the files are measured in ONNX Runtime."""
 
     batches: PositiveInts = Field([1, 32], description="batch sizes whose latency is measured")
@@ -166,7 +107,7 @@ class ValidateSettings(_Section):
     )
 
 
-class GateSettings(_Section):
+class GateSettings(Section):
     """What the result must reach; null = no gate."""
 
     max_accuracy_drop: float | None = Field(None, description="percentage points below dense")
@@ -178,7 +119,7 @@ class GateSettings(_Section):
     min_sparsity: float | None = Field(None, ge=0, le=1, description="pruned / total, in the file")
 
 
-class RunSettings(_Section):
+class RunSettings(Section):
     """Where and how the job runs."""
 
     seed: int = Field(0, ge=0, lt=2**63, description="fixes everything that is random")
@@ -186,7 +127,7 @@ class RunSettings(_Section):
     out: str | None = Field(None, description="run directory; default: runs/MODEL, numbered")
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """The whole job. Every command reads from it what concerns it."""
 
     model: ModelSettings = Field(default_factory=ModelSettings)

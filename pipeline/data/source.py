@@ -81,17 +81,29 @@ class Data:
         keys = _cut(np.arange(len(self.test), dtype=np.int64), batch)
         return self._batches(self.test, keys, stream(self.seed, "test"), None)
 
-    def fisher_batches(self, *, draw: int, count: int, batch: int) -> Batches:
+    def fisher_batches(self, *, draw: int, count: int, batch: int, leave_out: int = 0) -> Batches:
         """Return ``count`` batches of ``batch`` training samples without augmentation.
 
         They are drawn without replacement until the split is used up, and then again in a new
         order; the orders are fixed by the seed and ``draw``, the number of the collection of
-        gradients.
+        gradients. The ``leave_out`` samples of :meth:`held_back_batches` are not among them.
         """
         name = stream(self.seed, "fisher", draw)
-        needed, size = count * batch, len(self.train)
-        turns = [permutation(stream(name, turn), size) for turn in range(-(-needed // size))]
+        samples = np.sort(self._shuffled()[leave_out:])
+        needed = count * batch
+        turns = [
+            samples[permutation(stream(name, turn), len(samples))]
+            for turn in range(-(-needed // len(samples)))
+        ]
         return self._batches(self.train, _cut(np.concatenate(turns)[:needed], batch), name, None)
+
+    def held_back_batches(self, *, count: int, batch: int) -> Batches:
+        """Return ``count`` training samples, ``batch`` at a time, the same at every call."""
+        keys = _cut(np.sort(self._shuffled()[:count]), batch)
+        return self._batches(self.train, keys, stream(self.seed, "held back"), None)
+
+    def _shuffled(self) -> Key:
+        return permutation(stream(self.seed, "held back"), len(self.train))
 
     def _batches(
         self, samples: Samples, keys: list[Key], name: int, augmentation: Augmentation | None

@@ -1,21 +1,25 @@
-"""One prune step on plain tensors: score → choose masks → update kept weights → enforce masks."""
+"""One prune step on plain tensors: score → choose masks → exchange → update kept weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from time import perf_counter
 
+import torch
 from torch import Tensor
 
-from .allocation import ALLOCATIONS
-from .criterion import Fisher, Update
+from .allocation import Allocation, allocate
+from .criteria import CRITERIA
+from .criterion import Criterion, Fisher, Update
+from .evidence import Evidence, Need
 from .layout import Layout
-from .magnitude import Magnitude
-from .woodfisher import WoodFisher
-
-CRITERIA: dict[str, type[Magnitude] | type[WoodFisher]] = {
-    "magnitude": Magnitude,
-    "woodfisher": WoodFisher,
-}
+from .limits import Limits
+from .pattern import Pattern
+from .patterns import units
+from .prunables import Axes
+from .swaps import exchange
 
 
 @dataclass(frozen=True)
@@ -24,35 +28,121 @@ class Method:
 
     criterion: str = "woodfisher"
     update: Update = "joint"
-    allocation: str = "global"
+    update_scale: float = 1.0
+    pattern: Pattern = field(default_factory=Pattern)
+    allocation: Allocation = "global"
+    limits: Limits = field(default_factory=Limits)
     fisher: Fisher = field(default_factory=Fisher)
+    swaps: int = 0
+    regrow: bool = False
 
     @property
-    def needs_gradients(self) -> bool:
-        """Whether a gradient bank must be collected for each step."""
-        return CRITERIA[self.criterion].needs_gradients
+    def need(self) -> Need:
+        """What must be measured for each step."""
+        return CRITERIA[self.criterion].need
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """The time of the parts of a prune step, in seconds."""
+
+    factorisation: float = 0.0
+    selection: float = 0.0
+    update: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a prune step gave.
+
+    Args:
+        weights: ``Float[d]``, zero where pruned.
+        keep: the new mask, ``Bool[d]``.
+        loss: the change of the loss that the criterion predicts, in nats.
+        swaps: pairs of weights that were exchanged.
+        seconds: the time it took.
+    """
+
+    weights: Tensor
+    keep: Tensor
+    loss: float
+    swaps: int
+    seconds: Seconds
+
+
+def select(
+    criterion: Criterion,
+    w: Tensor,
+    keep: Tensor,
+    *,
+    sparsity: float,
+    layout: Layout,
+    axes: Mapping[str, Axes],
+    method: Method,
+) -> Tensor:
+    """Choose the mask, ``Bool[d]``, by the scores alone; arguments are those of :func:`prune`."""
+    present = torch.ones_like(keep) if method.regrow else keep
+    found = units(criterion, w, present, layout, axes, method.pattern)
+    return allocate(found, present, sparsity, layout, method.allocation, method.limits)
 
 
 def prune(
-    w: Tensor, keep: Tensor, G: Tensor | None, *, sparsity: float, layout: Layout, method: Method
-) -> tuple[Tensor, Tensor]:
+    w: Tensor,
+    keep: Tensor,
+    evidence: Evidence,
+    *,
+    sparsity: float,
+    layout: Layout,
+    axes: Mapping[str, Axes],
+    method: Method,
+    mask: Tensor | None = None,
+) -> Outcome:
     """Prune the weights to ``sparsity`` and update those that stay.
 
     Args:
         w: weights, ``Float[d]``, zero where pruned.
-        keep: the present mask, ``Bool[d]``; what is pruned stays pruned.
-        G: gradient bank at ``w``, ``Float[N, d]``; None where the criterion needs none.
-        sparsity: pruned / total afterwards, met to the weight.
+        keep: the present mask, ``Bool[d]``; what is pruned stays pruned unless the method regrows.
+        evidence: measured at ``w``; what the criterion needs must be there.
+        sparsity: pruned / total afterwards.
         layout: the layers.
-        method: criterion, update, allocation and Fisher.
-
-    Returns:
-        The new weights, ``Float[d]``, zero where pruned, and the new mask, ``Bool[d]``.
+        axes: channels of each layer; only read where the pattern has groups.
+        method: criterion, update, pattern, allocation and Fisher.
+        mask: the new mask where it was chosen before; then nothing is selected.
 
     Raises:
-        ValueError: when more than ``sparsity`` is pruned already.
+        ValueError: when the sparsity cannot be had, with the range that can.
         FactorisationError: when the Fisher cannot be factored.
     """
-    criterion = CRITERIA[method.criterion](G, layout, method.fisher)
-    new = ALLOCATIONS[method.allocation](criterion.scores(w), keep, sparsity, layout)
-    return criterion.update(w, new, method.update), new
+    marks = [_now(w)]
+    criterion = CRITERIA[method.criterion].build(evidence, layout, method.fisher)
+    if mask is None:
+        criterion.scores(w)
+        marks.append(_now(w))
+        mask = select(
+            criterion, w, keep, sparsity=sparsity, layout=layout, axes=axes, method=method
+        )
+    else:
+        marks.append(_now(w))
+    marks.append(_now(w))
+    if method.swaps:
+        # Exchanges inside a layer keep the counts that any allocation but one threshold has set.
+        whole = method.allocation == "global" and method.limits == Limits()
+        found = exchange(
+            criterion, w, mask, torch.ones_like(keep) if method.regrow else keep,
+            rounds=method.swaps,
+            within=[slice(0, layout.total)] if whole else list(layout.places.values()),
+        )  # fmt: skip
+        new, mask, swaps = found.weights, found.keep, found.swaps
+    else:
+        new, swaps = criterion.update(w, mask, method.update, method.update_scale), 0
+    loss = criterion.loss(w, new)
+    marks.append(_now(w))
+    seconds = Seconds(*(end - begin for begin, end in pairwise(marks)))
+    return Outcome(new, mask, loss, swaps, seconds)
+
+
+def _now(w: Tensor) -> float:
+    """Return the time in seconds at which all work on the device of ``w`` is done."""
+    if w.is_cuda:
+        torch.cuda.synchronize(w.device)
+    return perf_counter()
