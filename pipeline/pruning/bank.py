@@ -15,6 +15,8 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+CLOSED = "the gradient bank is closed"
+
 
 class Bank(Protocol):
     """N gradients of d weights, read by columns; the columns of pruned weights are zero."""
@@ -46,7 +48,29 @@ class RowSink(Protocol):
         """Store gradient number ``row``: its parts in the order of the columns, d values in all."""
 
 
-class TensorBank:
+class _Closing:
+    """Use as a context manager, after which the bank takes no memory even where it is still named.
+
+    A bank may be held by whatever was built from it; the next one must not have to wait for that.
+    """
+
+    def close(self) -> None:
+        """Give the memory back; the bank cannot be read any more. Closing twice does nothing."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class TensorBank(_Closing):
     """A bank in one tensor, on any device, in float32 or bfloat16.
 
     Args:
@@ -60,30 +84,39 @@ class TensorBank:
     def __init__(self, G: Tensor, device: torch.device | None = None) -> None:
         if G.dim() != 2:
             raise ValueError(f"a gradient bank must be a matrix (N, d), got shape {tuple(G.shape)}")
-        self._G = G
+        self._G: Tensor | None = G
         self.device = G.device if device is None else device
         self.rows, self.total = G.shape
 
     def part(self, start: int, stop: int) -> Tensor:
         """Return columns ``start`` to ``stop`` in float32 on ``device``, a view where it can be."""
         check_range(start, stop, self.total)
-        return self._G[:, start:stop].to(self.device).to(torch.float32)
+        return self._open()[:, start:stop].to(self.device).to(torch.float32)
 
     def write(self, row: int, values: Sequence[Tensor]) -> None:
         """Store gradient number ``row``, rounded to the nearest number of the bank's type."""
         check_row(row, self.rows, values, self.total)
-        start = 0
+        start, target = 0, self._open()[row]
         for value in values:
             stop = start + value.numel()
-            self._G[row, start:stop].copy_(value.reshape(-1))
+            target[start:stop].copy_(value.reshape(-1))
             start = stop
 
+    def close(self) -> None:
+        """Drop the tensor."""
+        self._G = None
 
-class DiskBank:
+    def _open(self) -> Tensor:
+        if self._G is None:
+            raise ValueError(CLOSED)
+        return self._G
+
+
+class DiskBank(_Closing):
     """A bank in a file, of which only the part that was read last is in memory.
 
     The file has no name, so that nothing is left of it once the bank is closed, dropped, or the
-    process ends in any way. It can be used as a context manager.
+    process ends in any way.
 
     Args:
         directory: where the file is made; it must exist.
@@ -113,6 +146,8 @@ class DiskBank:
     def part(self, start: int, stop: int) -> Tensor:
         """Return columns ``start`` to ``stop`` in float32 on ``device``, always a copy."""
         check_range(start, stop, self.total)
+        if self._file.closed:
+            raise ValueError(CLOSED)
         part = torch.empty(self.rows, stop - start, dtype=torch.float32)
         buffer = torch.empty(stop - start, dtype=self._dtype)
         for row in range(self.rows):
@@ -131,22 +166,11 @@ class DiskBank:
             _write(self._file, value.detach().to("cpu", self._dtype))
 
     def close(self) -> None:
-        """Remove the file; closing twice does nothing."""
+        """Remove the file."""
         self._closer()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class RecomputedBank:
+class RecomputedBank(_Closing):
     """A bank that keeps one group of columns and collects the gradients again for another.
 
     Every group lies in the same memory, so a part of the group before does not hold after the next
@@ -173,7 +197,7 @@ class RecomputedBank:
         self.passes = 0
         self._starts = list(accumulate(groups, initial=0))
         self._collect = collect
-        self._memory = torch.empty(rows * max(groups), dtype=dtype, device=device)
+        self._memory: Tensor | None = torch.empty(rows * max(groups), dtype=dtype, device=device)
         self._held: tuple[int, TensorBank] | None = None
 
     def part(self, start: int, stop: int) -> Tensor:
@@ -190,7 +214,13 @@ class RecomputedBank:
                 part[:, begin - start : end - start].copy_(columns)
         return part
 
+    def close(self) -> None:
+        """Drop the memory of the groups."""
+        self._memory = self._held = None
+
     def _group(self, number: int) -> TensorBank:
+        if self._memory is None:
+            raise ValueError(CLOSED)
         if self._held is None or self._held[0] != number:
             self._held = None
             width = self._starts[number + 1] - self._starts[number]

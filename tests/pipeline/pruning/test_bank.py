@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import weakref
 from pathlib import Path
 
 import pytest
@@ -120,12 +121,24 @@ def test_the_file_takes_its_space_at_once_and_has_no_name(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_closed_bank_cannot_be_read(tmp_path):
-    bank = DiskBank(tmp_path, 3, 5, torch.float32, CPU)
-    bank.close()
-    bank.close()
-    with pytest.raises(ValueError, match="closed"):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_closed_bank_cannot_be_read(kind, tmp_path):
+    bank = bank_of(kind, gradients(3, 5), [5], torch.float32, tmp_path)
+    assert isinstance(bank, TensorBank | DiskBank | RecomputedBank)
+    with bank:
         bank.part(0, 1)
+    bank.close()
+    with pytest.raises(ValueError, match="the gradient bank is closed"):
+        bank.part(0, 1)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "recomputed"])
+def test_a_closed_bank_takes_no_memory_though_it_is_still_named(kind, tmp_path):
+    bank = bank_of(kind, gradients(3, 5), [5], torch.float32, tmp_path)
+    assert isinstance(bank, TensorBank | RecomputedBank)
+    storage = weakref.ref(bank.part(0, 5)._base)
+    bank.close()
+    assert storage() is None
 
 
 def test_the_file_goes_with_the_block_that_used_it_after_an_exception(tmp_path):
@@ -191,7 +204,9 @@ def test_a_recomputed_bank_collects_a_group_when_it_is_read_and_holds_it():
 def test_groups_of_a_recomputed_bank_share_one_memory():
     bank = RecomputedBank(2, [3, 5], lambda group, sink: None, torch.float32, CPU)
     assert bank.part(0, 3).data_ptr() == bank.part(3, 8).data_ptr()
-    assert bank._memory.numel() == 2 * 5
+    memory = bank.part(0, 3)._base
+    assert memory is not None
+    assert memory.numel() == 2 * 5
 
 
 def test_a_group_whose_collection_failed_is_collected_again():
