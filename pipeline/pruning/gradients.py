@@ -65,6 +65,7 @@ def collect(
     micro_batch: int | None = None,
     mean_gradient: bool = False,
     together: bool | None = None,
+    at_once: int = CHUNK_SAMPLES,
     on_row: Callable[[], None] = lambda: None,
 ) -> Collected:
     """Compute the gradients of the mean loss of ``rows`` mini-batches, one row for each.
@@ -90,6 +91,7 @@ def collect(
         mean_gradient: whether ḡ is computed.
         together: whether mini-batches of one sample are computed many at once (``torch.func``),
             where the network allows it. None = where it is expected to be faster.
+        at_once: the most samples that are; see :func:`chunk_samples`.
         on_row: called after each row.
 
     Raises:
@@ -97,10 +99,11 @@ def collect(
             a setting is out of range.
         FloatingPointError: when a loss is not finite.
     """
-    _check(rows, labels, generator, micro_batch)
+    _check(rows, labels, generator, micro_batch, at_once)
     record = _Record(weights, keep, rows, sink, mean_gradient, on_row)
     task = _Task(module, weights, loss, labels, generator, micro_batch)
-    chunk = chunk_samples(record.layout.total, micro_batch) if together is not False else 1
+    most = min(at_once, micro_batch or at_once)
+    chunk = chunk_samples(record.layout.total, most) if together is not False else 1
     with evaluating(module), torch.set_grad_enabled(sink is not None or mean_gradient):
         for group in _groups(islice(batches, rows), chunk):
             if together is None:
@@ -112,9 +115,9 @@ def collect(
     return record.result()
 
 
-def chunk_samples(total: int, micro_batch: int | None = None) -> int:
-    """Return how many samples' gradients of ``total`` weights are computed together at most."""
-    return max(1, min(CHUNK_SAMPLES, micro_batch or CHUNK_SAMPLES, CHUNK_BYTES // (4 * total)))
+def chunk_samples(total: int, most: int = CHUNK_SAMPLES) -> int:
+    """Return how many samples' gradients of ``total`` weights are computed together, 1 to most."""
+    return max(1, min(most, CHUNK_BYTES // (4 * total)))
 
 
 def collect_gradients(
@@ -370,12 +373,18 @@ def _alike(one: Batch, other: Batch) -> bool:
 
 
 def _check(
-    rows: int, labels: Labels, generator: torch.Generator | None, micro_batch: int | None
+    rows: int,
+    labels: Labels,
+    generator: torch.Generator | None,
+    micro_batch: int | None,
+    at_once: int,
 ) -> None:
     if rows < 1:
         raise ValueError(f"rows must be >= 1, got {rows}")
     if micro_batch is not None and micro_batch < 1:
         raise ValueError(f"micro_batch must be >= 1, got {micro_batch}")
+    if at_once < 1:
+        raise ValueError(f"at_once must be >= 1, got {at_once}")
     if labels not in ("data", "model"):
         raise ValueError(f"labels must be 'data' or 'model', got {labels!r}")
     if labels == "model" and generator is None:

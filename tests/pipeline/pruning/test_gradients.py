@@ -265,6 +265,7 @@ def test_a_loss_must_be_one_number():
     [
         ({"rows": 0}, "rows must be >= 1, got 0"),
         ({"micro_batch": 0}, "micro_batch must be >= 1, got 0"),
+        ({"at_once": 0}, "at_once must be >= 1, got 0"),
         ({"labels": "mine"}, "labels must be 'data' or 'model', got 'mine'"),
         ({"labels": "model"}, "labels='model' needs a generator"),
     ],
@@ -285,11 +286,22 @@ def test_chunks_of_samples_are_bounded_in_number_and_in_bytes():
     assert chunk_samples(10) == 32
     assert chunk_samples(25_000_000) == 2
     assert chunk_samples(10**9) == 1
-    assert chunk_samples(10, micro_batch=5) == 5
+    assert chunk_samples(10, 5) == 5
 
 
-@pytest.mark.parametrize(("side", "expected"), [(8, True), (80, False)])
-def test_small_samples_are_computed_together_and_large_ones_apart(monkeypatch, side, expected):
+@pytest.mark.parametrize(
+    ("side", "options", "expected"),
+    [
+        (8, {}, [32, 8]),
+        (80, {}, []),
+        (8, {"at_once": 20}, [20, 20]),
+        (8, {"micro_batch": 16}, [16, 16, 8]),
+        (8, {"at_once": 15}, []),
+    ],
+)
+def test_small_samples_are_computed_together_and_large_ones_apart(
+    monkeypatch, side, options, expected
+):
     seen = []
     original = gradients._all_at_once
 
@@ -299,8 +311,8 @@ def test_small_samples_are_computed_together_and_large_ones_apart(monkeypatch, s
 
     monkeypatch.setattr(gradients, "_all_at_once", spy)
     module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    gathered(module, [(torch.randn(1, 3, side, side), torch.tensor([0]))] * 40)
-    assert seen == ([32, 8] if expected else [])
+    gathered(module, [(torch.randn(1, 3, side, side), torch.tensor([0]))] * 40, **options)
+    assert seen == expected
 
 
 def test_the_bank_as_a_tensor_is_what_a_sink_gets():
