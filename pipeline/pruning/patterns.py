@@ -14,9 +14,11 @@ from .pattern import Pattern
 from .prunables import Axes
 from .subsets import best_removal
 
-_CHUNK_WEIGHTS = 1 << 15
-_CHUNK_ENTRIES = 1 << 20
-"""Weights, and entries of their inverse Fishers, that are worked on at a time: a heuristic."""
+_ENTRIES_ASKED = 1 << 22
+"""Entries of F⁻¹ asked for at a time, 32 MiB: few, as each time may cost a factorisation."""
+
+_ENTRIES_AT_WORK = 1 << 19
+"""Entries of F⁻¹ worked on at a time, 4 MiB, which suits the cache: a heuristic."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Rates(Protocol):
 
 
 def units(
-    criterion: Rates,
+    rates: Rates,
     w: Tensor,
     keep: Tensor,
     layout: Layout,
@@ -65,11 +67,11 @@ def units(
     neither does a group that has zeros enough. So once all units are removed every group obeys the
     pattern, in one step or in many. Layers whose input channels M does not divide have no units.
 
-    Besides the units (16 bytes for each weight they hold) the work needs a few times
-    ``_CHUNK_ENTRIES`` doubles, and the positions in one layer.
+    Besides the units (at most 16 bytes for each weight they hold) and the target it needs about
+    128 MiB, 32 bytes for each weight of the largest layer, and what ``rates`` needs.
 
     Args:
-        criterion: the local model of the loss; its ``scores`` serve single weights, its ``target``
+        rates: the local model of the loss; its ``scores`` serve single weights, its ``target``
             and ``group_inverse`` groups: ½ v_Mᵀ([F⁻¹]_MM)⁻¹v_M with v the target.
         w: weights, ``Float[d]``.
         keep: True where a weight is not pruned yet, ``Bool[d]``; all True to allow regrowth.
@@ -85,14 +87,14 @@ def units(
         ValueError: when a weight or an entry of F⁻¹ is not finite.
     """
     if pattern.length == 1:
-        return single_weights(criterion.scores(w), layout)
-    target = criterion.target(w)
+        return single_weights(rates.scores(w), layout)
+    target = rates.target(w)
     return [
         found
         for name, place in layout.places.items()
         for groups in _groups(layout.shapes[name], axes[name], pattern)
         for found in _of_layer(
-            criterion, target, name, groups.to(w.device) + place.start, keep, pattern
+            rates, target, name, groups.to(w.device) + place.start, keep, pattern
         )
     ]
 
@@ -164,7 +166,7 @@ def _groups(shape: torch.Size, axes: Axes, pattern: Pattern) -> list[Tensor]:
 
 
 def _of_layer(
-    criterion: Rates,
+    rates: Rates,
     target: Tensor,
     name: str,
     groups: Tensor,
@@ -178,16 +180,17 @@ def _of_layer(
         rows = counts == count
         if bool(rows.any()):
             candidates = groups[rows][present[rows]].view(-1, count)
-            yield _chosen(criterion, target, name, candidates, count - pattern.kept)
+            yield _chosen(rates, target, name, candidates, count - pattern.kept)
 
 
-def _chosen(criterion: Rates, target: Tensor, name: str, candidates: Tensor, remove: int) -> Units:
+def _chosen(rates: Rates, target: Tensor, name: str, candidates: Tensor, remove: int) -> Units:
     """Choose which ``remove`` of the candidates go in each group, some groups at a time."""
-    size = candidates.shape[1]
+    entries = candidates.shape[1] ** 2
     losses, members = [], []
-    at_a_time = max(1, min(_CHUNK_WEIGHTS // size, _CHUNK_ENTRIES // size**2))
-    for part in torch.split(candidates, at_a_time):
-        loss, chosen = best_removal(criterion.group_inverse(part), target[part], remove)
-        losses.append(loss)
-        members.append(part.gather(1, chosen))
+    for asked in torch.split(candidates, max(1, _ENTRIES_ASKED // entries)):
+        inverse, at_work = rates.group_inverse(asked), max(1, _ENTRIES_AT_WORK // entries)
+        for part, A in zip(torch.split(asked, at_work), torch.split(inverse, at_work), strict=True):
+            loss, chosen = best_removal(A, target[part], remove)
+            losses.append(loss)
+            members.append(part.gather(1, chosen))
     return Units(name, torch.cat(losses), torch.cat(members))

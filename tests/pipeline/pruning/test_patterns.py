@@ -101,7 +101,8 @@ def test_a_gradual_run_obeys_the_pattern_at_its_highest_sparsity(name, text, see
 def test_units_do_not_depend_on_how_many_groups_are_worked_on_at_a_time(monkeypatch):
     w, keep, layout, axes, model = setting("conv2d", seed=0, present=0.8)
     whole = units(model, w, keep, layout, axes, parse_pattern("2:4"))
-    monkeypatch.setattr(patterns, "_CHUNK_WEIGHTS", 1)
+    monkeypatch.setattr(patterns, "_ENTRIES_ASKED", 32)
+    monkeypatch.setattr(patterns, "_ENTRIES_AT_WORK", 16)
     for one, other in zip(
         whole, units(model, w, keep, layout, axes, parse_pattern("2:4")), strict=True
     ):
