@@ -1,0 +1,270 @@
+"""One-shot pruning of ResNet-20 on CIFAR-10: accuracy right after pruning, nothing trained.
+
+    python benchmarks/oneshot_resnet20.py DATA thorough    the preset, over seeds
+    python benchmarks/oneshot_resnet20.py DATA parts       what each part of the preset adds
+    python benchmarks/oneshot_resnet20.py DATA criteria    the paper's settings, against others
+    python benchmarks/oneshot_resnet20.py DATA samples     accuracy against the number of samples
+
+The 18 convolutions inside the blocks are pruned (267,264 weights); batch norm stays as it is. DATA
+is the folder of ``resnet20_cifar10.py``. The figure is an accuracy on the 10,000 test images, in %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wfpipe.benchmarks.recursion import Recursion
+from wfpipe.benchmarks.resnet20_cifar10 import ARCHIVE, WEIGHTS
+from wfpipe.models.registry import load_model
+from wfpipe.pipeline.data.source import Data, open_data
+from wfpipe.pipeline.device import Placement, place
+from wfpipe.pipeline.gather import Gatherer
+from wfpipe.pipeline.held_back import write_back
+from wfpipe.pipeline.prune_settings import PRESETS, PruneSettings
+from wfpipe.pipeline.prune_setup import find_weights, set_up
+from wfpipe.pipeline.prune_step import PruneStep
+from wfpipe.pipeline.pruning.allocation import allocate
+from wfpipe.pipeline.pruning.criteria import CRITERIA
+from wfpipe.pipeline.pruning.criterion import Fisher
+from wfpipe.pipeline.pruning.layout import Layout
+from wfpipe.pipeline.pruning.patterns import single_weights
+from wfpipe.pipeline.recipe import resolve
+from wfpipe.pipeline.training.evaluate import accuracy
+from wfpipe.support.progress import Silent
+
+COMMON = {"include": "layer*.conv*.weight", "exclude": []}
+THOROUGH = {**COMMON, "preset": "thorough"}
+PLAIN = {"criterion": "woodfisher", "recompute": 8, "gradients": 300, "damping": 1e-5}
+PRESET = PRESETS["thorough"]
+PARTS: dict[str, dict[str, Any]] = {
+    "magnitude": {"criterion": "magnitude"},
+    "woodfisher, one step, summed update": {**PLAIN, "recompute": 1, "update": "single"},
+    "woodfisher, one step, joint update": {**PLAIN, "recompute": 1},
+    "8 sub-steps": PLAIN,
+    "and the first-order term": {**PLAIN, "criterion": "woodtaylor"},
+    "and 24 sub-steps": {**PLAIN, "criterion": "woodtaylor", "recompute": 24},
+    "and dampings tuned": {**PRESET, "swaps": 0},
+    "and exchanges: the preset": dict(PRESET),
+    "the preset with regrowth": {**PRESET, "regrow": True},
+}
+
+
+@dataclass
+class Bench:
+    """The data, the device, and where the trained weights are."""
+
+    data: Data
+    placement: Placement
+    weights: Path
+
+    def network(self) -> nn.Module:
+        """Return the trained network."""
+        module = load_model(
+            "resnet20", str(self.weights), input_shape=(3, 32, 32), classes=10, options={}, seed=0
+        ).module
+        return self.placement.network(module).eval()
+
+    def accuracy(self, module: nn.Module) -> float:
+        """Return the accuracy on the test images, in percent."""
+        return accuracy(module, self.data.test_batches(batch=500), self.placement)
+
+    def limited(self, samples: int, seed: int) -> Data:
+        """Return the data with that many training samples, drawn with a seed."""
+        generator = torch.Generator().manual_seed(seed)
+        indices = self.data.train.indices
+        few = torch.randperm(len(indices), generator=generator)[:samples].sort().values
+        return replace(
+            self.data, train=replace(self.data.train, indices=indices[few.numpy()]), seed=seed
+        )
+
+    def prune(self, values: dict[str, Any], data: Data) -> tuple[float, float]:
+        """Prune once as a recipe says; return the accuracy in percent and the seconds it took."""
+        settings = resolve({"prune": {**COMMON, **values}}).prune
+        module, begin = self.network(), perf_counter()
+        weights = find_weights(module, settings, Silent())
+        with tempfile.TemporaryDirectory() as folder:
+            setup = set_up(module, weights, data, settings, self.placement, Path(folder))
+            gatherer = Gatherer(
+                module, weights, data, settings, self.placement, setup.plan, Path(folder)
+            )
+            step = PruneStep(gatherer, setup, index=0, reporter=Silent())
+            masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in weights.items()}
+            step.run(masks, 0.0, settings.sparsity)
+        seconds = perf_counter() - begin
+        return self.accuracy(module), seconds
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The score of each weight, ``Float[d]``, and the weights after an update for a mask."""
+
+    scores: Tensor
+    update: Callable[[Tensor], Tensor]
+
+
+def thorough(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> float:
+    """Print the accuracy of the preset at each sparsity; return the mean at the first."""
+    means = []
+    for sparsity in sparsities:
+        found = []
+        for seed in seeds:
+            data = replace(bench.data, seed=seed)
+            found.append(bench.prune({**THOROUGH, "sparsity": sparsity}, data))
+            print(f"sparsity {sparsity:.2f}, seed {seed}: {found[-1][0]:.2f} %, "
+                  f"{found[-1][1]:.0f} s", flush=True)  # fmt: skip
+        means.append(_print_spread(f"sparsity {sparsity:.2f}", [value for value, _ in found]))
+    return means[0]
+
+
+def parts(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> float:
+    """Print what each part adds, at each sparsity; return the accuracy of the preset."""
+    reached = 0.0
+    for name, values in PARTS.items():
+        row = []
+        for sparsity in sparsities:
+            data = replace(bench.data, seed=seeds[0])
+            row.append(bench.prune({**values, "sparsity": sparsity}, data))
+        print(f"{name:<40}" + "".join(f"{value:8.2f} %{s:6.0f} s" for value, s in row), flush=True)
+        reached = row[0][0] if values == PRESET else reached
+    return reached
+
+
+def samples(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> float:
+    """Print accuracy against the number of training samples; return that with 100."""
+    results: dict[int, float] = {}
+    for count in (100, 300, 1000, 3000, 10000, 50000):
+        row = []
+        for values in (PLAIN, {**THOROUGH, "recompute": 8, "swaps": 0}):
+            found = [
+                bench.prune({**values, "sparsity": sparsities[0]}, bench.limited(count, seed))[0]
+                for seed in seeds
+            ]
+            row.append(f"{fmean(found):8.2f} % ± {_spread(found):.2f}")
+            results.setdefault(count, fmean(found))
+        print(f"{count:>6} samples: woodfisher {row[0]}, woodtaylor tuned {row[1]}", flush=True)
+    return results[100]
+
+
+def criteria(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> float:
+    """Print the paper's one step beside others; return its least lead over the best of them.
+
+    One step, 1,000 gradients of single samples, blocks of 500 weights, summed update. The same
+    gradients go into the rank-one recursion.
+    """
+    settings = resolve(
+        {"prune": {**COMMON, "gradients": 1000, "fisher_batch": 1, "block": 500}}
+    ).prune
+    table: dict[tuple[str, float], list[float]] = {}
+    for seed in seeds:
+        for name, choice in _choices(bench, settings, seed):
+            for sparsity in sparsities:
+                value = _prune_once(bench, settings, choice, sparsity)
+                table.setdefault((name, sparsity), []).append(value)
+                print(f"seed {seed}, {name}, {sparsity:.2f}: {value:.2f} %", flush=True)
+    leads = []
+    for sparsity in sparsities:
+        row = {name: values for (name, at), values in table.items() if at == sparsity}
+        print(f"sparsity {sparsity:.2f}: " + ", ".join(
+            f"{name} {fmean(values):.2f} ± {_spread(values):.2f} %" for name, values in row.items()
+        ))  # fmt: skip
+        rivals = max(fmean(row["magnitude"]), fmean(row["diag-fisher"]))
+        leads.append(fmean(row["woodfisher"]) - rivals)
+    return min(leads)
+
+
+def _choices(bench: Bench, settings: PruneSettings, seed: int) -> Iterator[tuple[str, Choice]]:
+    """Yield, by name, scores and updates from the same gradients of the dense network."""
+    module = bench.network()
+    data = replace(bench.data, seed=seed)
+    weights = find_weights(module, settings, Silent())
+    layout = Layout(weights)
+    w, fisher = layout.flatten(weights), Fisher(settings.damping, settings.block)
+    with tempfile.TemporaryDirectory() as folder:
+        setup = set_up(module, weights, data, settings, bench.placement, Path(folder))
+        gatherer = Gatherer(
+            module, weights, data, settings, bench.placement, setup.plan, Path(folder)
+        )
+        keep = torch.ones(layout.total, dtype=torch.bool)
+        with gatherer.evidence("bank", keep, draw=0, on_row=lambda: None) as evidence:
+            for name in ("magnitude", "diag-fisher", "woodfisher"):
+                built = CRITERIA[name].build(evidence, layout, fisher)
+                yield name, Choice(built.scores(w), partial(built.update, w, update="single"))
+            assert evidence.bank is not None
+            begin = perf_counter()
+            formed = Recursion(evidence.bank, layout, fisher.block, fisher.damping)
+            print(f"the recursion took {perf_counter() - begin:.0f} s", flush=True)
+            yield "recursion", Choice(formed.scores(w), partial(formed.update, w))
+
+
+def _prune_once(bench: Bench, settings: PruneSettings, choice: Choice, sparsity: float) -> float:
+    """Return the accuracy after one step."""
+    module = bench.network()
+    weights = find_weights(module, settings, Silent())
+    layout = Layout(weights)
+    keep = torch.ones(layout.total, dtype=torch.bool)
+    keep = allocate(single_weights(choice.scores, layout), keep, sparsity, layout)
+    write_back(weights, layout.split(choice.update(keep)))
+    return bench.accuracy(module)
+
+
+def _print_spread(what: str, values: Sequence[float]) -> float:
+    print(f"{what}: mean {fmean(values):.2f} %, spread {_spread(values):.2f} points "
+          f"({len(values)} seeds)", flush=True)  # fmt: skip
+    return fmean(values)
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Return the standard deviation, 0 for one value."""
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Bench]:
+    """Unpack the images for as long as the block lasts."""
+    with tempfile.TemporaryDirectory() as unpacked:
+        with tarfile.open(folder / ARCHIVE) as archive:
+            archive.extractall(unpacked, filter="data")
+        settings = resolve(
+            {"data": {"source": f"{unpacked}/cifar10", "mean": [0.5], "std": [0.5]}}
+        ).data
+        data = open_data(settings, seed=0, reporter=Silent())
+        yield Bench(data, place("auto", "float32"), folder / WEIGHTS)
+
+
+TABLES = {"thorough": thorough, "parts": parts, "criteria": criteria, "samples": samples}
+
+
+def main() -> None:
+    """Print the table that the command line names, and its figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("data", type=Path, help="folder of the archive and the weights")
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--sparsity", type=float, nargs="+", default=[0.8, 0.9])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments = parser.parse_args()
+    missing = [n for n in (ARCHIVE, WEIGHTS) if not (arguments.data / n).is_file()]
+    if missing:
+        print(f"left out: {arguments.data} holds no {' and no '.join(missing)}")
+        sys.exit(0)
+    with opened(arguments.data) as bench:
+        print(f"dense: {bench.accuracy(bench.network()):.2f} %", flush=True)
+        figure = TABLES[arguments.table](bench, arguments.sparsity, arguments.seeds)
+    print(f"figure: {figure:.2f}")
+
+
+if __name__ == "__main__":
+    main()
