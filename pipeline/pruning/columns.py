@@ -95,11 +95,12 @@ class Gradients:
             total += (raw.to(torch.float64) @ part[..., None])[..., 0]
         return total
 
-    def combine(self, u: Tensor) -> Tensor:
-        """Return Gᵀu, ``Float64[..., B]``, for ``u`` of shape ``Float64[..., N]``."""
+    def combine(self, u: Tensor, v: Tensor) -> Tensor:
+        """Return v + Gᵀu, ``Float64[..., B]``, for ``u``, ``Float64[..., N]``, and ``v``."""
         result = torch.empty(*self.batch, self.size, dtype=torch.float64, device=self.device)
         for raw, place in self.parts():
-            result[..., place] = (raw.to(torch.float64).mT @ u[..., None])[..., 0]
+            part = (raw.to(torch.float64).mT @ u[..., None])[..., 0]
+            result[..., place] = part.add_(v[..., place])
         return result
 
     def gather(self, positions: Tensor) -> Tensor:
@@ -171,7 +172,10 @@ class Gradients:
     def _live_at(self, raw: Tensor, place: slice) -> Tensor:
         """Return which columns of a chunk are not all zero, and remember it."""
         if place.stop > self._seen:
-            self._live[place] = raw.abs().amax(0) != 0
+            # Most columns show in their first row that they are not all zero.
+            silent = torch.nonzero(raw[0] == 0).flatten()
+            rest = raw.index_select(1, silent)
+            self._live[place.start + silent] = (rest.amax(0) != 0) | (rest.amin(0) != 0)
             self._seen = place.stop
         return self._live[place]
 
@@ -195,13 +199,13 @@ class Gradients:
     def _sum_outer(self) -> Tensor:
         B = self.size
         result = torch.zeros(*self.batch, B, B, dtype=torch.float64, device=self.device)
-        step = max(1, self.width * self.rows // (B * max(1, *self.batch, 1)))
         raw = self._bank.part(self._run.start, self._run.stop)
+        step = max(1, self.width * self.rows // raw.shape[1])
         for first in range(0, self.rows, step):
             g = raw[first : first + step].to(self.precision)
             if self.batch:
                 g = g.view(-1, *self.batch, B).transpose(0, 1)
-            result += g.mT @ g
+            _add_product(result, g.mT, g)
         return result
 
 
@@ -226,8 +230,13 @@ def add_gram(K: Tensor, g: Tensor) -> None:
     """Add the lower triangle of g gᵀ to ``K``, panel by panel."""
     for panel in panels(g.shape[-2], g.device):
         target = K[..., panel, : panel.stop]
-        left, right = g[..., panel, :], g[..., : panel.stop, :].mT
-        if g.dtype == K.dtype and K.dim() == 2:
-            target.addmm_(left, right)
-        else:
-            target += left @ right
+        _add_product(target, g[..., panel, :], g[..., : panel.stop, :].mT)
+
+
+def _add_product(target: Tensor, left: Tensor, right: Tensor) -> None:
+    if target.dtype != left.dtype:
+        target += left @ right
+    elif target.dim() == 2:
+        target.addmm_(left, right)
+    else:
+        target.baddbmm_(left, right)

@@ -37,6 +37,9 @@ __all__ = [
 _LEAST_SHARE = {torch.float64: 1e-2, torch.float32: 0.5}
 """Share of the trace of K that must remain for K − G_M G_Mᵀ to be used: bounds cancellation."""
 
+_PIECE = 1 << 18
+"""Entries of a vector that are converted to float64 at a time: a heuristic."""
+
 
 class InverseFisher(Protocol):
     """F⁻¹ of a block of B weights, or of several, without the matrix being formed."""
@@ -108,7 +111,7 @@ def inverse_fisher(
     """Return F⁻¹ of the gradients in one tensor.
 
     Args:
-        G: gradients, one per row, ``Float[N, B]``, or ``Float[count, N, B]`` for several blocks.
+        G: gradients, one per row, ``Float[N, B]``, or ``Float[count, N, B]`` of several blocks.
         damping: λ, added to the diagonal, > 0.
         relative: take ``damping`` as a share of the mean diagonal of the undamped Fisher, over the
             weights whose gradients are not all zero.
@@ -132,8 +135,10 @@ def gradients_of(G: Tensor, precision: torch.dtype = torch.float64) -> Gradients
     """Return gradients in one tensor, ``Float[N, B]`` or ``Float[count, N, B]``, as blocks.
 
     Raises:
-        ValueError: when G is empty.
+        ValueError: when G is empty, or has another shape.
     """
+    if G.dim() not in (2, 3) or (G.dim() == 3 and len(G) < 2):
+        raise ValueError(f"gradients must be (N, B), or (count >= 2, N, B), got {tuple(G.shape)}")
     N, B = G.shape[-2:]
     if N == 0 or B == 0:
         raise ValueError(f"a gradient bank needs rows and columns, got {N} × {B}")
@@ -189,26 +194,25 @@ class GradientSpaceInverse(InverseFisher):
 
     def solve(self, v: Tensor) -> Tensor:
         """Return (v − Gᵀ K⁻¹ G v) / λ."""
-        combined = self._gradients.combine(solve(self._factor_of_all, self._gradients.project(v)))
-        return combined.neg_().add_(v).div_(self._damping)
+        u = solve(self._factor_of_all, self._gradients.project(v))
+        return self._gradients.combine(-u, v).div_(self._damping)
 
     def apply(self, v: Tensor) -> Tensor:
         """Return λv + Gᵀ(G v) / N."""
         G = self._gradients
-        return G.combine(G.project(v) / G.rows).add_(v, alpha=self._damping)
+        return G.combine(G.project(v) / (G.rows * self._damping), v).mul_(self._damping)
 
     def curvature(self, v: Tensor) -> Tensor:
         """Return λ‖v‖² + ‖G v‖² / N."""
         G = self._gradients
-        square: Tensor = torch.linalg.vector_norm(v, dim=-1, dtype=torch.float64).square()
-        return self._damping * square + G.project(v).square().sum(-1) / G.rows
+        return self._damping * dot(v, v) + G.project(v).square().sum(-1) / G.rows
 
     def joint_update(self, w: Tensor, keep: Tensor) -> Tensor:
         """Return w_S + G_Sᵀ (λN·I + G_S G_Sᵀ)⁻¹ G_M w_M on the kept set S, and 0 on the rest M."""
         G = self._gradients
         lost = G.project(w.masked_fill(keep, 0.0))
         L = self._factor(self._gram_of_kept(keep))
-        return G.combine(solve(L, lost)).add_(w).masked_fill_(~keep, 0.0)
+        return G.combine(solve(L, lost), w).masked_fill_(~keep, 0.0)
 
     def exchange_scores(self, w: Tensor, new: Tensor, keep: Tensor) -> Tensor:
         """Return λ new² / (2(1 − x)) on S and r² / (2λ(1 + x)) elsewhere, x_q = g_qᵀ K_S⁻¹ g_q.
@@ -352,6 +356,18 @@ class WeightSpaceInverse(InverseFisher):
     @cached_property
     def _factor_of_all(self) -> Tensor:
         return factorise(self._fisher, self._damping)
+
+
+def dot(u: Tensor, v: Tensor) -> Tensor:
+    """Return Σ u v over the last dimension, ``Float64[...]``.
+
+    It is added up in pieces: a long float32 vector is never held in float64.
+    """
+    total = torch.zeros(v.shape[:-1], dtype=torch.float64, device=v.device)
+    for first in range(0, v.shape[-1], _PIECE):
+        piece = v[..., first : first + _PIECE].to(torch.float64)
+        total += (piece * u[..., first : first + _PIECE]).sum(-1)
+    return total
 
 
 def _column_squares(lower: Tensor, g: Tensor) -> Tensor:

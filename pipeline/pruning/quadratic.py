@@ -112,7 +112,8 @@ class Quadratic:
             if diagonal is None:
                 best = inverse.joint_update(around, kept)
             else:
-                removed = (around.to(torch.float64) / run.vectors(diagonal)).masked_fill_(kept, 0.0)
+                removed = around.to(torch.float64, copy=True).div_(run.vectors(diagonal))
+                removed.masked_fill_(kept, 0.0)
                 best = inverse.solve(removed).neg_().add_(around)
             moved = best if scale == 1 else now + scale * (best - now)
             run.vectors(new).copy_(moved.masked_fill_(~kept, 0.0))
@@ -122,7 +123,7 @@ class Quadratic:
         """Return m · ½ δᵀFδ with δ = new − w: the predicted change of the loss, in nats."""
         total = 0.0
         for run, inverse in self._inverses():
-            change = run.vectors(new).to(torch.float64) - run.vectors(w)
+            change = run.vectors(new) - run.vectors(w)
             total += float(inverse.curvature(change).sum())
         return self._samples * total / 2
 

@@ -11,7 +11,7 @@ from .layout import Layout, Run
 from .moments import Moments
 from .quadratic import Quadratic
 
-_BATCH_ELEMENTS = 1 << 20
+_BATCH_ELEMENTS = 1 << 21
 """Entries of gradients and matrices of blocks that are factored in one batch: a heuristic."""
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from .criterion import Fisher, Update
 from .evidence import Evidence
+from .fisher import dot
 from .layout import Layout
 from .quadratic import Quadratic
 from .woodfisher import woodfisher
@@ -53,8 +53,8 @@ class WoodTaylor:
 
     def loss(self, w: Tensor, new: Tensor) -> float:
         """Return ḡᵀδ + m · ½ δᵀFδ with δ = new − w: the predicted change of the loss, in nats."""
-        change = new.to(torch.float64) - w
-        return float(self._gradient.to(torch.float64) @ change) + self._model.loss(w, new)
+        first_order = float(dot(self._gradient, new - w))
+        return first_order + self._model.loss(w, new)
 
     def exchange_scores(self, w: Tensor, new: Tensor, keep: Tensor) -> Tensor:
         """Rate each weight given all the others, as :meth:`Quadratic.exchange_scores` does."""
