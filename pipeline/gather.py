@@ -19,6 +19,7 @@ from .prune_settings import PruneSettings
 from .pruning.bank import DiskBank, RecomputedBank, RowSink, TensorBank
 from .pruning.evidence import Evidence, KroneckerFactors, Need
 from .pruning.gradients import collect
+from .pruning.kfac import collect_factors
 from .pruning.layout import Layout
 from .pruning.memory_plan import MemoryPlan
 
@@ -106,7 +107,16 @@ class Gatherer:
     def _factors(
         self, draw: int, seed: int, on_row: Callable[[], None]
     ) -> dict[str, KroneckerFactors]:
-        raise NotImplementedError
+        return collect_factors(
+            self.module,
+            self.weights,
+            self._batches(draw),
+            F.cross_entropy,
+            count=self.settings.gradients,
+            labels=self.settings.fisher_labels,
+            generator=_generator(seed),
+            on_batch=on_row,
+        )
 
     def _batches(self, draw: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mini-batches of one measurement, on the device."""

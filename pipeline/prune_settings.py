@@ -23,6 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "taylor_damping": 0.1,
         "tune_damping": True,
         "swaps": 3,
+        "fisher_precision": "float32",
     }
 }
 """Values that a preset puts in the place of the defaults: measured in docs/method.md."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..support.errors import InputError
-from ..support.memory import available_memory, parse_size
+from ..support.memory import available_memory, format_size, parse_size
 from ..support.progress import Reporter
 from .data.source import Data
 from .device import Placement
@@ -31,6 +31,9 @@ from .pruning.prunables import Axes, find_prunables, input_axes, layers_without_
 from .pruning.shares import pruned_count
 from .pruning.step import Method, select
 from .pruning.workspace import Demand
+
+_KRONECKER_COPIES = 2
+"""The factors and their eigenvectors."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def set_up(
         select(trial, w, keep, sparsity=settings.sparsity, layout=layout, axes=axes, method=method)
     except ValueError as error:
         raise InputError(f"the settings of prune cannot be met: {error}") from None
+    if method.need == "factors":
+        _check_factors(weights, axes, _budget(settings, placement))
     return Setup(method, axes, _plan(settings, method, layout, placement, folder))
 
 
@@ -199,10 +204,7 @@ def _plan(
     if method.need in ("nothing", "factors"):
         return None
     device, host = placement.device, available_memory()
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else host
-    budget = free // 2
-    if settings.fisher_memory is not None:
-        budget = parse_size(settings.fisher_memory, "prune.fisher_memory")
+    budget = _budget(settings, placement)
     batch, most = settings.fisher_batch, settings.micro_batch
     demand = Demand(
         rows=settings.gradients,
@@ -219,9 +221,44 @@ def _plan(
     try:
         return plan_memory(
             demand,
-            Room.within(budget, device=free, host=host, disk=free_space(folder)),
+            Room.within(budget, device=_free(placement), host=host, disk=free_space(folder)),
             place=settings.fisher_place,
             dtype=None if storage == "auto" else getattr(torch, storage),
         )
     except BudgetError as error:
         raise InputError(f"{error}; see prune.fisher_memory and prune.gradients") from None
+
+
+def _budget(settings: PruneSettings, placement: Placement) -> int:
+    """Return the bytes of the device's memory that may be used: as set, or half of the free."""
+    if settings.fisher_memory is not None:
+        return parse_size(settings.fisher_memory, "prune.fisher_memory")
+    return _free(placement) // 2
+
+
+def _free(placement: Placement) -> int:
+    if placement.device.type == "cuda":
+        return int(torch.cuda.mem_get_info(placement.device)[0])
+    return available_memory()
+
+
+def _check_factors(
+    weights: Mapping[str, nn.Parameter], axes: Mapping[str, Axes], budget: int
+) -> None:
+    """Refuse layers that kfac has no form for, and factors that do not fit."""
+    transposed = [name for name, axis in axes.items() if axis.inputs == 0]
+    if transposed:
+        raise InputError(
+            f"kfac has no form for transposed convolutions: put {transposed[0]} in prune.exclude, "
+            "or take another criterion"
+        )
+    needed = 0
+    for name, weight in weights.items():
+        groups = axes[name].groups
+        inputs, outputs = weight[0].numel(), weight.shape[0] // groups
+        needed += 8 * groups * _KRONECKER_COPIES * (inputs**2 + outputs**2)
+    if needed > budget:
+        raise InputError(
+            f"the factors of kfac need {format_size(needed)}, the budget is {format_size(budget)}: "
+            "raise prune.fisher_memory, or take another criterion"
+        )

@@ -124,7 +124,29 @@ CASES: dict[str, Case] = {
     "unknown model": (lambda _: ["--model", "resnet-20"], ["'resnet-20'", "'resnet20'"]),
     "unknown data set": (lambda _: ["--data", "digit"], ["'digit'", "'digits'"]),
     "unknown criterion": (lambda _: ["--criterion", "woodfish"], ["'woodfisher'"]),
-    "unknown pattern": (lambda _: ["--pattern", "unstructred"], ["'unstructured'"]),
+    "unknown pattern": (lambda _: ["--pattern", "unstructred"], ["unstructured, N:M"]),
+    "pattern that keeps more than there is": (lambda _: ["--pattern", "4:2"], ["'4:2'", "N < M"]),
+    "pattern that fits no layer": (lambda _: ["--pattern", "3:7"], ["3:7", "multiple of 7"]),
+    "sparsity that a pattern does not have": (
+        lambda _: ["--pattern", "2:4", "--sparsity", "0.9"],
+        ["2:4", "0.5", "0.9"],
+    ),
+    "layer that is not there": (
+        lambda _: ["--set", "prune.layers={layer9: 0.5}"],
+        ["'layer9'", "conv2.weight"],
+    ),
+    "floor above what the sparsity leaves": (
+        lambda _: ["--set", "prune.min_kept=0.5"],
+        ["sparsity must be in [0, 0.5]", "0.9"],
+    ),
+    "target in operations out of reach": (
+        lambda _: ["--set", "prune.allocation=flops", "--set", "prune.max_macs=0.0001"],
+        ["max_macs must be in", "0.0001"],
+    ),
+    "exchanges that cannot be": (
+        lambda _: ["--criterion", "magnitude", "--set", "prune.swaps=2"],
+        ["swaps need"],
+    ),
     "unknown recipe key": (lambda _: ["--set", "prune.dampng=1"], ["'prune.damping'"]),
     "unknown section": (lambda _: ["--set", "prun.damping=1"], ["'prune'"]),
     "unknown option": (lambda _: ["--sparsty", "0.9"], ["--sparsity"]),

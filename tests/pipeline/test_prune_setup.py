@@ -64,6 +64,7 @@ def test_overrides_are_given_by_name_and_the_last_wins():
         ({"allocation": "flops", "max_macs": 0.001}, "max_macs must be in"),
         ({"fisher_memory": "10KiB"}, "prune.fisher_memory"),
         ({"fisher_memory": "many"}, "prune.fisher_memory must be a size"),
+        ({"criterion": "kfac", "fisher_memory": "10KiB"}, "the factors of kfac need"),
     ],
 )
 def test_what_cannot_be_met_is_refused_before_work_starts(values, line):
@@ -79,6 +80,17 @@ def test_a_refused_budget_names_one_that_is_enough():
     smallest = sizes[-1].strip(",;:")
     plan = opened(fisher_memory=smallest)[0].plan
     assert plan is not None
+
+
+def test_kfac_names_a_layer_that_it_has_no_form_for():
+    settings = resolve({"prune": {"criterion": "kfac"}}).prune
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 2, 3), nn.Flatten(), nn.Linear(128, 10)
+    )
+    data = open_data(resolve({}).data, seed=0, reporter=Silent())
+    weights = find_weights(module, settings, Silent())
+    with pytest.raises(InputError, match=r"transposed convolutions: put 1\.weight"):
+        set_up(module, weights, data, settings, place("cpu"), Path())
 
 
 def test_criteria_without_gradients_need_no_plan():
