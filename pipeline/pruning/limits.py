@@ -10,7 +10,7 @@ from .layout import Layout
 from .shares import pruned_count
 
 _ROUNDING = 1e-9
-"""Share of the dense MACs that sums of floating-point numbers may be off."""
+"""What a sum or product of decimal fractions may be off, such as 1 − 0.9."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Limits:
         for name, override in self.overrides.items():
             if not 0 <= override <= 1:
                 raise ValueError(f"override of {name} must be in [0, 1], got {override}")
-            if 1 - override < self.floor:
+            if 1 - override < self.floor - _ROUNDING:
                 raise ValueError(
                     f"override of {name} keeps {1 - override:g} of it, floor says {self.floor:g}"
                 )
@@ -160,7 +160,8 @@ def bounds(
     least, most = dict(pruned), {}
     for name, size in layout.sizes.items():
         reachable = pruned[name] + capacity[name]
-        most[name] = max(pruned[name], min(reachable, math.floor(size * (1 - limits.floor))))
+        floor = math.ceil(limits.floor * size - _ROUNDING)
+        most[name] = max(pruned[name], min(reachable, size - floor))
         if name in limits.overrides:
             count = pruned_count(limits.overrides[name], size)
             if not pruned[name] <= count <= reachable:

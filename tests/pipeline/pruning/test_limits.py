@@ -37,6 +37,12 @@ def test_bounds_come_from_floor_mask_units_and_overrides():
     assert found == Bounds({"a": 9, "b": 7}, {"a": 9, "b": 17})
 
 
+def test_decimal_fractions_count_as_they_are_written():
+    found = bounds(Limits({"b": 0.9}, floor=0.1), LAYOUT, NONE, ALL)
+    assert found == Bounds({"a": 0, "b": 27}, {"a": 9, "b": 27})
+    assert bounds(Limits(floor=0.9), LAYOUT, NONE, ALL).most == {"a": 1, "b": 3}
+
+
 def test_an_override_of_no_layer_names_those_there_are():
     with pytest.raises(ValueError, match="override of c names none of the pruned layers: a, b"):
         bounds(Limits({"c": 0.5}), LAYOUT, NONE, ALL)
