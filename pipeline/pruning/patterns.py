@@ -14,8 +14,8 @@ from .pattern import Pattern
 from .prunables import Axes
 from .subsets import best_removal
 
-_ENTRIES_ASKED = 1 << 22
-"""Entries of F⁻¹ asked for at a time, 32 MiB: few, as each time may cost a factorisation."""
+_ENTRIES_ASKED = 1 << 21
+"""Entries of F⁻¹ asked for at a time, 16 MiB: each time may cost a factorisation."""
 
 _ENTRIES_AT_WORK = 1 << 19
 """Entries of F⁻¹ worked on at a time, 4 MiB, which suits the cache: a heuristic."""
