@@ -12,6 +12,7 @@ is the folder of ``resnet20_cifar10.py``. The figure is an accuracy on the 10,00
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tarfile
 import tempfile
@@ -47,13 +48,12 @@ from wfpipe.pipeline.training.evaluate import accuracy
 from wfpipe.support.progress import Silent
 
 COMMON = {"include": "layer*.conv*.weight", "exclude": []}
-THOROUGH = {**COMMON, "preset": "thorough"}
 PLAIN = {"criterion": "woodfisher", "recompute": 8, "gradients": 300, "damping": 1e-5}
 PRESET = PRESETS["thorough"]
 PARTS: dict[str, dict[str, Any]] = {
-    "magnitude": {"criterion": "magnitude"},
-    "woodfisher, one step, summed update": {**PLAIN, "recompute": 1, "update": "single"},
-    "woodfisher, one step, joint update": {**PLAIN, "recompute": 1},
+    "magnitude": {"criterion": "magnitude", "recompute": 1},
+    "woodfisher in one step, summed update": {**PLAIN, "recompute": 1, "update": "single"},
+    "woodfisher in one step, joint update": {**PLAIN, "recompute": 1},
     "8 sub-steps": PLAIN,
     "and the first-order term": {**PLAIN, "criterion": "woodtaylor"},
     "and 24 sub-steps": {**PLAIN, "criterion": "woodtaylor", "recompute": 24},
@@ -91,21 +91,48 @@ class Bench:
             self.data, train=replace(self.data.train, indices=indices[few.numpy()]), seed=seed
         )
 
-    def prune(self, values: dict[str, Any], data: Data) -> tuple[float, float]:
-        """Prune once as a recipe says; return the accuracy in percent and the seconds it took."""
-        settings = resolve({"prune": {**COMMON, **values}}).prune
-        module, begin = self.network(), perf_counter()
-        weights = find_weights(module, settings, Silent())
-        with tempfile.TemporaryDirectory() as folder:
-            setup = set_up(module, weights, data, settings, self.placement, Path(folder))
-            gatherer = Gatherer(
-                module, weights, data, settings, self.placement, setup.plan, Path(folder)
-            )
-            step = PruneStep(gatherer, setup, index=0, reporter=Silent())
+    def prune(self, values: dict[str, Any], data: Data, sparsities: Sequence[float]) -> list[Found]:
+        """Prune as a recipe says, from one sparsity on to the next; say what each one gave.
+
+        The sub-steps are shared out so that each removes the same part of what is left: those of
+        the recipe lead to the last sparsity. A recipe of one step begins anew for each.
+        """
+        last, found = sparsities[-1], []
+        for stretch in [[s] for s in sparsities] if values["recompute"] == 1 else [sparsities]:
+            module, start, begin = self.network(), 0.0, perf_counter()
+            settings = resolve({"prune": {**COMMON, **values, "sparsity": last}}).prune
+            weights = find_weights(module, settings, Silent())
             masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in weights.items()}
-            step.run(masks, 0.0, settings.sparsity)
-        seconds = perf_counter() - begin
-        return self.accuracy(module), seconds
+            for number, sparsity in enumerate(stretch):
+                share = math.log((1 - start) / (1 - sparsity)) / math.log(1 / (1 - stretch[-1]))
+                count = max(1, round(settings.recompute * share))
+                part = settings.model_copy(update={"recompute": count, "sparsity": sparsity})
+                masks = self._step(module, weights, data, part, masks, start, 100 * number)
+                spent, before = perf_counter() - begin, perf_counter()
+                found.append(Found(sparsity, self.accuracy(module), spent))
+                start, begin = sparsity, begin + perf_counter() - before
+        return found
+
+    def _step(
+        self, module: nn.Module, weights: dict[str, nn.Parameter], data: Data,
+        settings: PruneSettings, masks: dict[str, Tensor], start: float, index: int,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Take one prune step and return the masks."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            setup = set_up(module, weights, data, settings, self.placement, folder)
+            gatherer = Gatherer(module, weights, data, settings, self.placement, setup.plan, folder)
+            step = PruneStep(gatherer, setup, index=index, reporter=Silent())
+            return step.run(masks, start, settings.sparsity)[0]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The accuracy in percent at a sparsity, and the seconds from the dense network on."""
+
+    sparsity: float
+    accuracy: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -118,45 +145,42 @@ class Choice:
 
 def thorough(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> float:
     """Print the accuracy of the preset at each sparsity; return the mean at the first."""
-    means = []
-    for sparsity in sparsities:
-        found = []
-        for seed in seeds:
-            data = replace(bench.data, seed=seed)
-            found.append(bench.prune({**THOROUGH, "sparsity": sparsity}, data))
-            print(f"sparsity {sparsity:.2f}, seed {seed}: {found[-1][0]:.2f} %, "
-                  f"{found[-1][1]:.0f} s", flush=True)  # fmt: skip
-        means.append(_print_spread(f"sparsity {sparsity:.2f}", [value for value, _ in found]))
-    return means[0]
+    runs = []
+    for seed in seeds:
+        runs.append(bench.prune(PRESET, replace(bench.data, seed=seed), sparsities))
+        for found in runs[-1]:
+            print(f"sparsity {found.sparsity:.2f}, seed {seed}: {found.accuracy:.2f} %, "
+                  f"{found.seconds:.0f} s", flush=True)  # fmt: skip
+    for number, sparsity in enumerate(sparsities):
+        values = [run[number].accuracy for run in runs]
+        print(f"sparsity {sparsity:.2f}: mean {fmean(values):.2f} %, spread {_spread(values):.2f} "
+              f"points ({len(values)} seeds)", flush=True)  # fmt: skip
+    return fmean(run[0].accuracy for run in runs)
 
 
 def parts(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> float:
     """Print what each part adds, at each sparsity; return the accuracy of the preset."""
     reached = 0.0
     for name, values in PARTS.items():
-        row = []
-        for sparsity in sparsities:
-            data = replace(bench.data, seed=seeds[0])
-            row.append(bench.prune({**values, "sparsity": sparsity}, data))
-        print(f"{name:<40}" + "".join(f"{value:8.2f} %{s:6.0f} s" for value, s in row), flush=True)
-        reached = row[0][0] if values == PRESET else reached
+        found = bench.prune(values, replace(bench.data, seed=seeds[0]), sparsities)
+        print(f"{name:<40}" + "".join(f"{f.accuracy:8.2f} %{f.seconds:6.0f} s" for f in found),
+              flush=True)  # fmt: skip
+        reached = found[0].accuracy if values == PRESET else reached
     return reached
 
 
 def samples(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> float:
     """Print accuracy against the number of training samples; return that with 100."""
-    results: dict[int, float] = {}
-    for count in (100, 300, 1000, 3000, 10000, 50000):
-        row = []
-        for values in (PLAIN, {**THOROUGH, "recompute": 8, "swaps": 0}):
-            found = [
-                bench.prune({**values, "sparsity": sparsities[0]}, bench.limited(count, seed))[0]
-                for seed in seeds
-            ]
-            row.append(f"{fmean(found):8.2f} % ± {_spread(found):.2f}")
-            results.setdefault(count, fmean(found))
-        print(f"{count:>6} samples: woodfisher {row[0]}, woodtaylor tuned {row[1]}", flush=True)
-    return results[100]
+    means = []
+    for count in (100, 1000, 10000, 50000):
+        found = [
+            bench.prune(PLAIN, bench.limited(count, seed), sparsities[:1])[0] for seed in seeds
+        ]
+        values = [f.accuracy for f in found]
+        means.append(fmean(values))
+        print(f"{count:>6} samples: {means[-1]:.2f} %, spread {_spread(values):.2f} points",
+              flush=True)  # fmt: skip
+    return means[0]
 
 
 def criteria(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> float:
@@ -219,12 +243,6 @@ def _prune_once(bench: Bench, settings: PruneSettings, choice: Choice, sparsity:
     keep = allocate(single_weights(choice.scores, layout), keep, sparsity, layout)
     write_back(weights, layout.split(choice.update(keep)))
     return bench.accuracy(module)
-
-
-def _print_spread(what: str, values: Sequence[float]) -> float:
-    print(f"{what}: mean {fmean(values):.2f} %, spread {_spread(values):.2f} points "
-          f"({len(values)} seeds)", flush=True)  # fmt: skip
-    return fmean(values)
 
 
 def _spread(values: Sequence[float]) -> float:
