@@ -41,7 +41,7 @@ class Problem:
 
 
 def recursion(problem: Problem, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return diag(F⁻¹) and the summed update, F⁻¹ by N rank-one updates as the paper states them."""
+    """Return diag(F⁻¹) and the summed update, F⁻¹ by rank-one updates as the paper has them."""
     N, count, B = problem.G.shape
     inverse = (torch.eye(B, dtype=dtype) / DAMPING).repeat(count, 1, 1)
     for g in problem.G.to(dtype):

@@ -12,6 +12,7 @@ first step in percent, with the default precision.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter
 
 import torch
@@ -68,7 +69,7 @@ def prune(
     marks.append(perf_counter())
     model.update(w, mask, "joint")
     marks.append(perf_counter())
-    return Seconds(*(b - a for a, b in zip(marks, marks[1:], strict=False))), mask
+    return Seconds(*(b - a for a, b in pairwise(marks))), mask
 
 
 def best(runs: list[Seconds]) -> Seconds:

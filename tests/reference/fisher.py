@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -12,6 +15,21 @@ def fisher(G: Tensor, damping: float) -> Tensor:
     for g in G.double():
         F += torch.outer(g, g) / G.shape[0]
     return F
+
+
+def relative_damping(G: Tensor, share: float) -> float:
+    """``share`` of the mean entry of the diagonal of (1/N) Σ g_i g_iᵀ that is not zero."""
+    diagonal = [float(column.double() @ column.double()) / len(column) for column in G.T]
+    live = [entry for entry in diagonal if entry > 0]
+    return share * sum(live) / len(live)
+
+
+def block_diagonal(F: Tensor, edges: Sequence[int]) -> Tensor:
+    """F with zeros outside the blocks that begin and end at ``edges``."""
+    result = torch.zeros_like(F)
+    for start, end in pairwise(edges):
+        result[start:end, start:end] = F[start:end, start:end]
+    return result
 
 
 def inverse_by_recursion(G: Tensor, damping: float) -> Tensor:
@@ -34,7 +52,10 @@ def single_update(w: Tensor, keep: Tensor, F: Tensor) -> Tensor:
 
 
 def constrained_minimum(w: Tensor, keep: Tensor, F: Tensor) -> Tensor:
-    """Minimise (w′−w)ᵀF(w′−w) subject to w′ = 0 on the pruned set, by the KKT system."""
+    """Minimise (w′−w)ᵀF(w′−w) subject to w′ = 0 on the pruned set, by the KKT system.
+
+    With ``w`` shifted to w − h this is the minimum of a model with a first-order term.
+    """
     B, pruned = len(w), torch.nonzero(~keep).flatten()
     C = torch.zeros(len(pruned), B, dtype=torch.float64)
     C[torch.arange(len(pruned)), pruned] = 1.0
@@ -43,6 +64,27 @@ def constrained_minimum(w: Tensor, keep: Tensor, F: Tensor) -> Tensor:
     right = torch.cat([torch.zeros(B, dtype=torch.float64), -w[pruned].double()])
     change: Tensor = torch.linalg.solve(system, right)[:B]
     return w.double() + change
+
+
+def group_loss(w: Tensor, group: Tensor, F: Tensor) -> float:
+    """The least ½ δᵀFδ over all changes that remove a group of weights."""
+    keep = torch.ones(len(w), dtype=torch.bool)
+    keep[group] = False
+    return quadratic(constrained_minimum(w, keep, F) - w, F)
+
+
+def exchange_scores(w: Tensor, keep: Tensor, F: Tensor) -> Tensor:
+    """How the least ½ (w′−w)ᵀF(w′−w) changes, in size, when one entry of the mask does."""
+
+    def least(mask: Tensor) -> float:
+        return quadratic(constrained_minimum(w, mask, F) - w, F)
+
+    scores = torch.zeros(len(w), dtype=torch.float64)
+    for q in range(len(w)):
+        other = keep.clone()
+        other[q] = ~keep[q]
+        scores[q] = abs(least(other) - least(keep))
+    return scores
 
 
 def quadratic(change: Tensor, F: Tensor) -> float:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,99 +14,221 @@ from wfpipe.pipeline.pruning import fisher as module
 from wfpipe.pipeline.pruning.fisher import (
     FactorisationError,
     GradientSpaceInverse,
+    InverseFisher,
     WeightSpaceInverse,
+    gradients_of,
     inverse_fisher,
+    weight_space_is_cheaper,
 )
 from wfpipe.tests.reference import fisher as reference
 
-SPACES: list[type[GradientSpaceInverse] | type[WeightSpaceInverse]] = [
-    GradientSpaceInverse,
-    WeightSpaceInverse,
-]
+SPACES = [GradientSpaceInverse, WeightSpaceInverse]
+in_both_spaces = pytest.mark.parametrize("space", SPACES)
+Problem = tuple[Tensor, Tensor, Tensor]
 
 
-def problem(seed: int, N: int, B: int, kept: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
+def problem(seed: int, N: int, B: int, already: float = 0.0, scale: float = 1.0) -> Problem:
+    """Gradients, weights and a new mask, with a share of the weights pruned before."""
     generator = torch.Generator().manual_seed(seed)
-    G = torch.randn(N, B, generator=generator)
-    w = torch.randn(B, generator=generator)
-    return G, w, torch.rand(B, generator=generator) < kept
+    pruned = torch.rand(B, generator=generator) < already
+    G = scale * torch.randn(N, B, generator=generator).masked_fill(pruned, 0.0)
+    w = torch.randn(B, generator=generator).masked_fill(pruned, 0.0)
+    return G, w, (torch.rand(B, generator=generator) < 0.5) & ~pruned
 
 
-sizes = st.tuples(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12))
+problems = st.builds(
+    problem,
+    st.integers(0, 10_000),
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.sampled_from([0.0, 1e-3, 1.0, 100.0]),
+)
 dampings = st.sampled_from([1e-5, 1e-3, 1.0, 100.0])
 
 
-@pytest.mark.parametrize("space", SPACES)
-@settings(max_examples=40, deadline=None)
-@given(sizes=sizes, damping=dampings)
-def test_diag_and_solve_equal_the_dense_inverse(space, sizes, damping):
-    G, w, _ = problem(*sizes)
-    inverse = torch.linalg.inv(reference.fisher(G, damping))
-    mine = space(G, damping)
+def with_problems(examples: int) -> Callable[[Any], Any]:
+    def decorate(test: Any) -> Any:
+        return settings(max_examples=examples, deadline=None)(
+            given(case=problems, damping=dampings)(test)
+        )
+
+    return decorate
+
+
+@in_both_spaces
+@with_problems(60)
+def test_diag_solve_and_apply_equal_the_dense_inverse(space, case, damping):
+    G, w, _ = case
+    F = reference.fisher(G, damping)
+    inverse = torch.linalg.inv(F)
+    mine = space(gradients_of(G), damping)
     scale = float(inverse.abs().max())
-    torch.testing.assert_close(mine.diag(), inverse.diagonal(), rtol=1e-6, atol=1e-9 * scale)
+    torch.testing.assert_close(mine.diag(), inverse.diagonal(), rtol=1e-6, atol=0)
     torch.testing.assert_close(mine.solve(w), inverse @ w.double(), rtol=1e-6, atol=1e-7 * scale)
+    torch.testing.assert_close(mine.apply(w), F @ w.double())
+    torch.testing.assert_close(mine.curvature(w), w.double() @ F @ w.double())
 
 
-@pytest.mark.parametrize("space", SPACES)
-@settings(max_examples=40, deadline=None)
-@given(sizes=sizes, damping=dampings)
-def test_joint_update_equals_constrained_least_squares(space, sizes, damping):
-    G, w, keep = problem(*sizes)
+@in_both_spaces
+@with_problems(60)
+def test_joint_update_equals_constrained_least_squares(space, case, damping):
+    G, w, keep = case
     F = reference.fisher(G, damping)
     best = reference.constrained_minimum(w, keep, F)
-    mine = space(G, damping).joint_update(w, keep)
-    assert bool((mine[~keep] == 0).all())
-    least = reference.quadratic(best - w, F)
-    assert reference.quadratic(mine - w, F) == pytest.approx(least, rel=1e-6, abs=1e-9)
+    for with_diagonal in (False, True):  # the factor of all columns is there, or is not
+        inverse = space(gradients_of(G), damping)
+        if with_diagonal:
+            inverse.diag()
+        mine = inverse.joint_update(w, keep)
+        assert bool((mine[~keep] == 0).all())
+        least = reference.quadratic(best - w, F)
+        assert reference.quadratic(mine - w, F) == pytest.approx(least, rel=1e-6, abs=1e-9)
+
+
+@in_both_spaces
+@with_problems(40)
+def test_exchange_scores_equal_the_change_of_the_least_loss(space, case, damping):
+    G, w, keep = case
+    exact = reference.exchange_scores(w, keep, reference.fisher(G, damping))
+    inverse = space(gradients_of(G), damping)
+    mine = inverse.exchange_scores(w, inverse.joint_update(w, keep), keep)
+    scale = max(1.0, float(exact.max()))
+    torch.testing.assert_close(mine, exact, rtol=1e-5, atol=1e-8 * scale)
+
+
+@in_both_spaces
+@settings(max_examples=40, deadline=None)
+@given(case=problems, k=st.integers(1, 4))
+def test_group_inverse_and_loss_equal_dense_ones(space, case, k):
+    G, w, _ = case
+    F = reference.fisher(G, 1e-2)
+    order = torch.randperm(len(w), generator=torch.Generator().manual_seed(k))
+    groups = order[: len(w) // k * k].view(-1, k)
+    inverse, mine = torch.linalg.inv(F), space(gradients_of(G), 1e-2)
+    wanted = inverse[groups[:, :, None], groups[:, None, :]]
+    torch.testing.assert_close(mine.group_inverse(groups), wanted, rtol=1e-6, atol=1e-7)
+    losses = torch.tensor([reference.group_loss(w, g, F) for g in groups], dtype=torch.float64)
+    torch.testing.assert_close(mine.group_loss(w, groups), losses, rtol=1e-5, atol=1e-8)
 
 
 def test_both_spaces_and_the_papers_recursion_agree():
     G, w, _ = problem(seed=3, N=20, B=30)
     inverse = reference.inverse_by_recursion(G, 1e-3)
     for space in SPACES:
-        torch.testing.assert_close(space(G, 1e-3).diag(), inverse.diagonal(), rtol=1e-8, atol=0)
-        torch.testing.assert_close(space(G, 1e-3).solve(w), inverse @ w.double())
+        mine = space(gradients_of(G), 1e-3)
+        torch.testing.assert_close(mine.diag(), inverse.diagonal(), rtol=1e-8, atol=0)
+        torch.testing.assert_close(mine.solve(w), inverse @ w.double())
 
 
-@pytest.mark.parametrize("space", SPACES)
-def test_batched_blocks_equal_blocks_one_by_one(space):
-    blocks = [problem(seed, N=5, B=7) for seed in range(4)]
-    G, w, keep = (torch.stack(parts) for parts in zip(*blocks, strict=True))
-    together = space(G, 1e-2)
-    for i, (G_i, w_i, keep_i) in enumerate(blocks):
-        alone = space(G_i, 1e-2)
-        torch.testing.assert_close(together.diag()[i], alone.diag())
-        torch.testing.assert_close(together.solve(w)[i], alone.solve(w_i))
+@in_both_spaces
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32])
+def test_batched_blocks_equal_blocks_one_by_one(space, precision):
+    cases = [problem(seed, N=5, B=7, already=0.3) for seed in range(4)]
+    G, w, keep = (torch.stack(parts) for parts in zip(*cases, strict=True))
+    together = space(gradients_of(G, precision), 1e-2)
+    alone = [space(gradients_of(G_i, precision), 1e-2) for G_i, _, _ in cases]
+    new = together.joint_update(w, keep)
+    exact = precision == torch.float64
+    close = {"rtol": 1e-9, "atol": 1e-9} if exact else {"rtol": 1e-2, "atol": 1e-4}
+    for i, block in enumerate(alone):
+        arguments = w[i], new[i], keep[i]
+        torch.testing.assert_close(together.diag()[i], block.diag(), **close)
+        torch.testing.assert_close(together.solve(w)[i], block.solve(w[i]), **close)
+        torch.testing.assert_close(together.apply(w)[i], block.apply(w[i]), **close)
+        torch.testing.assert_close(together.curvature(w)[i], block.curvature(w[i]), **close)
+        torch.testing.assert_close(new[i], block.joint_update(w[i], keep[i]), **close)
         torch.testing.assert_close(
-            together.joint_update(w, keep)[i], alone.joint_update(w_i, keep_i)
+            together.exchange_scores(w, new, keep)[i], block.exchange_scores(*arguments), **close
         )
 
 
-@pytest.mark.parametrize("blocks", [(), (3,)])
-def test_columns_taken_in_chunks_give_the_same_result(monkeypatch, blocks):
-    G = torch.randn(*blocks, 6, 50, generator=torch.Generator().manual_seed(0))
-    w, keep = G[..., 0, :], G[..., 1, :] > 0
-    whole = GradientSpaceInverse(G, 1e-2)
-    monkeypatch.setattr(module, "_CHUNK_ELEMENTS", 7 * 6 * max(1, *blocks, 1))
-    chunked = GradientSpaceInverse(G, 1e-2)
-    assert len(list(chunked._columns())) > 5
-    torch.testing.assert_close(chunked.diag(), whole.diag())
-    torch.testing.assert_close(chunked.solve(w), whole.solve(w))
-    torch.testing.assert_close(chunked.joint_update(w, keep), whole.joint_update(w, keep))
+@in_both_spaces
+def test_groups_over_two_blocks_are_uncorrelated_across_them(space):
+    G = torch.stack([problem(seed, N=5, B=7)[0] for seed in range(3)])
+    inverse = torch.block_diag(*[torch.linalg.inv(reference.fisher(g, 1e-2)) for g in G])
+    groups = torch.randperm(21, generator=torch.Generator().manual_seed(0)).view(-1, 3)
+    wanted = inverse[groups[:, :, None], groups[:, None, :]]
+    mine = space(gradients_of(G), 1e-2).group_inverse(groups)
+    assert int((wanted == 0).sum()) > 0
+    torch.testing.assert_close(mine, wanted)
 
 
-def test_space_is_chosen_by_the_smaller_matrix():
-    assert isinstance(inverse_fisher(torch.randn(3, 4), 1e-3), GradientSpaceInverse)
-    assert isinstance(inverse_fisher(torch.randn(4, 4), 1e-3), WeightSpaceInverse)
+@in_both_spaces
+@settings(max_examples=30, deadline=None)
+@given(case=problems, share=st.sampled_from([1e-4, 0.1, 10.0]))
+def test_relative_damping_is_a_share_of_the_mean_live_diagonal(space, case, share):
+    G, _, _ = case
+    if not bool(G.any()):
+        with pytest.raises(ValueError, match="all zero"):
+            inverse_fisher(G, share, relative=True)
+        return
+    damping = reference.relative_damping(G, share)
+    mine = inverse_fisher(G, share, relative=True).diag()
+    exact = torch.linalg.inv(reference.fisher(G, damping)).diagonal()
+    torch.testing.assert_close(mine, exact, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(("N", "B"), [(3, 8), (8, 3)])
-def test_zero_gradients_leave_the_damping_alone(N, B):
-    inverse = inverse_fisher(torch.zeros(N, B), 0.5)
-    torch.testing.assert_close(inverse.diag(), torch.full((B,), 2.0, dtype=torch.float64))
-    w, keep = torch.ones(B), torch.arange(B) > 0
-    torch.testing.assert_close(inverse.joint_update(w, keep), (w * keep).double())
+@with_problems(40)
+def test_in_float32_the_error_is_bounded(case, damping):
+    """As products are rounded to 24 bits, x of 1 − x is wrong by some 2⁻²⁴ ‖G‖² / (λN)."""
+    G, w, keep = case
+    F = reference.fisher(G, damping)
+    exact = torch.linalg.inv(F).diagonal()
+    mine = inverse_fisher(G, damping, precision=torch.float32)
+    ratio = float(F.diagonal().sum()) / damping
+    if ratio > 1e5:
+        return  # no digits are left: that is what float64 is for
+    error = 64 * torch.finfo(torch.float32).eps * ratio
+    torch.testing.assert_close(mine.diag() * damping, exact * damping, rtol=0, atol=error)
+    best = reference.constrained_minimum(w, keep, F)
+    least, scale = reference.quadratic(best - w, F), reference.quadratic(w.double(), F)
+    mine_loss = reference.quadratic(mine.joint_update(w, keep) - w, F)
+    assert mine_loss == pytest.approx(least, abs=error * scale + 1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), strength=st.sampled_from([1.0, 5.0, 10.0, 1e3, 1e6, 1e9]))
+def test_leaving_few_but_strong_gradients_out_does_not_cancel(seed, strength):
+    """K − G_M G_Mᵀ is used only where enough of K is left; the update is right either way."""
+    G, w, _ = problem(seed, N=6, B=40)
+    keep = torch.arange(40) >= 5
+    G[:, ~keep] *= strength
+    gradients = gradients_of(G)
+    gradients.gram()  # from here on, G Gᵀ is known
+    inverse = GradientSpaceInverse(gradients, 1e-3)
+    fresh = GradientSpaceInverse(gradients_of(G), 1e-3)
+    mine, exact = inverse.joint_update(w, keep), fresh.joint_update(w, keep)
+    torch.testing.assert_close(mine, exact, rtol=1e-8, atol=1e-8 * float(exact.abs().max()))
+
+
+def test_without_the_guard_it_would_cancel(monkeypatch):
+    G, w, _ = problem(seed=0, N=6, B=40)
+    keep = torch.arange(40) >= 5
+    G[:, ~keep] *= 1e6
+    gradients = gradients_of(G)
+    gradients.gram()
+    exact = GradientSpaceInverse(gradients, 1e-3).joint_update(w, keep)
+    monkeypatch.setitem(module._LEAST_SHARE, torch.float64, 0.0)
+    cancelled = GradientSpaceInverse(gradients, 1e-3).joint_update(w, keep)
+    assert float((cancelled - exact).abs().max()) > 1e-6 * float(exact.abs().max())
+
+
+def test_joint_update_alone_factors_only_the_kept_columns():
+    G, w, keep = problem(seed=0, N=6, B=40)
+    G[:, torch.nonzero(~keep)[0, 0]] = 1e15  # G Gᵀ of all columns has no factor
+    with pytest.raises(FactorisationError):
+        GradientSpaceInverse(gradients_of(G), 1e-3).diag()
+    assert bool(GradientSpaceInverse(gradients_of(G), 1e-3).joint_update(w, keep).isfinite().all())
+
+
+def test_the_space_with_fewer_operations_is_chosen():
+    assert isinstance(inverse_fisher(torch.randn(3, 9), 1e-3), GradientSpaceInverse)
+    assert isinstance(inverse_fisher(torch.randn(9, 3), 1e-3), WeightSpaceInverse)
+    for N, B in [(1, 1), (5, 5), (40, 40), (40, 30), (900, 1000)]:
+        through_K = 2 * N * N * B + 2 / 3 * N**3
+        through_F = 2 * N * B * B + 2 / 3 * B**3
+        assert weight_space_is_cheaper(N, B) == (through_F <= through_K * (1 + 1e-12))
 
 
 def test_diagonal_of_strong_gradients_is_accurate_to_1e_6():
@@ -111,26 +237,43 @@ def test_diagonal_of_strong_gradients_is_accurate_to_1e_6():
     torch.testing.assert_close(inverse_fisher(G, 1e-5).diag(), exact, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("damping", [0.0, -1e-5, float("nan")])
-def test_damping_must_be_positive(damping):
+@in_both_spaces
+def test_zero_gradients_leave_the_damping_alone(space):
+    inverse: InverseFisher = space(gradients_of(torch.zeros(4, 3)), 0.5)
+    assert inverse.diag().tolist() == pytest.approx([2.0, 2.0, 2.0])
+    w, keep = torch.ones(3), torch.arange(3) > 0
+    assert torch.equal(inverse.joint_update(w, keep), (w * keep).double())
+    assert inverse.group_loss(w, torch.tensor([[0, 2]])).item() == pytest.approx(0.5)
+
+
+@in_both_spaces
+@pytest.mark.parametrize("damping", [0.0, -1e-5, math.nan])
+def test_damping_must_be_positive(space, damping):
     with pytest.raises(ValueError, match="damping must be > 0"):
-        inverse_fisher(torch.ones(2, 3), damping)
+        space(gradients_of(torch.ones(2, 3)), damping)
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (2, 0, 3)])
 def test_empty_banks_are_refused(shape):
     with pytest.raises(ValueError, match="rows and columns"):
         inverse_fisher(torch.ones(shape), 1e-5)
 
 
-@pytest.mark.parametrize("shape", [(2, 5), (5, 2)])
-def test_gradients_that_are_not_finite_are_named_as_the_cause(shape):
-    G = torch.ones(shape)
-    G[0, 0] = float("nan")
+@pytest.mark.parametrize("shape", [(3,), (1, 3, 4), (2, 2, 3, 4)])
+def test_other_shapes_of_gradients_are_refused(shape):
+    with pytest.raises(ValueError, match="gradients must be"):
+        inverse_fisher(torch.ones(shape), 1e-5)
+
+
+@in_both_spaces
+def test_gradients_that_are_not_finite_are_named_as_the_cause(space):
+    G = torch.ones(2, 5)
+    G[0, 0] = math.nan
     with pytest.raises(FactorisationError, match="not finite"):
-        inverse_fisher(G, 1e-5)
+        space(gradients_of(G), 1e-5).diag()
 
 
-def test_damping_too_small_for_the_gradients_says_what_to_set():
+@in_both_spaces
+def test_damping_too_small_for_the_gradients_says_what_to_set(space):
     with pytest.raises(FactorisationError, match="raise the damping"):
-        WeightSpaceInverse(1e12 * torch.ones(5, 3), 1e-5)
+        space(gradients_of(1e12 * torch.ones(5, 4)), 1e-5).diag()
