@@ -85,7 +85,8 @@ def dense_diagonal(G: Tensor) -> Tensor:
     """Return diag(F⁻¹) of the first block of ``G`` (N, count, B) by a float64 inverse."""
     g = G[:, 0].double()
     F = g.T @ g / len(g) + DAMPING * torch.eye(g.shape[1], dtype=torch.float64)
-    return torch.linalg.inv(F).diagonal()
+    inverse: Tensor = torch.linalg.inv(F)
+    return inverse.diagonal()
 
 
 def best_times(sides: dict[str, Callable[[], object]]) -> dict[str, float]:

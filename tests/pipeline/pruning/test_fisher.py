@@ -130,7 +130,7 @@ def test_batched_blocks_equal_blocks_one_by_one(space, precision):
     alone = [space(gradients_of(G_i, precision), 1e-2) for G_i, _, _ in cases]
     new = together.joint_update(w, keep)
     exact = precision == torch.float64
-    close = {"rtol": 1e-9, "atol": 1e-9} if exact else {"rtol": 1e-2, "atol": 1e-4}
+    close: Any = {"rtol": 1e-9, "atol": 1e-9} if exact else {"rtol": 1e-2, "atol": 1e-4}
     for i, block in enumerate(alone):
         arguments = w[i], new[i], keep[i]
         torch.testing.assert_close(together.diag()[i], block.diag(), **close)

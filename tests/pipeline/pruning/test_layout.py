@@ -43,8 +43,8 @@ def test_blocks_cover_the_vector_in_order_within_layers(block, expected):
 
 
 def test_views_of_a_run_hold_its_blocks():
-    G = torch.arange(24.0).view(2, 12)
-    run = Run(start=2, count=3, size=3)
-    assert run.bank(G).shape == (3, 2, 3)
-    assert torch.equal(run.bank(G)[1], G[:, 5:8])
-    assert torch.equal(run.vectors(G[0])[2], G[0, 8:11])
+    v = torch.arange(12.0)
+    assert torch.equal(Run(start=2, count=3, size=3).vectors(v)[2], v[8:11])
+    assert torch.equal(Run(start=2, count=1, size=9).vectors(v), v[2:11])
+    Run(start=2, count=3, size=3).vectors(v)[0, 0] = -1.0
+    assert v[2] == -1.0
