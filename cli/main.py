@@ -22,6 +22,7 @@ COMMANDS = {
     "package": "Pack the model of a run for a device.",
     "verify": "Check a package: digests, and the golden samples replayed.",
     "inspect": "Show layers, shapes and sparsity of a model file or package.",
+    "sensitivity": "Predict what the sparsity of each layer costs, without pruning.",
     "recipe": "Print the default recipe, or check one.",
 }
 _BAD_INPUT, _CHECK_FAILED, _FAULT, _INTERRUPTED, _BROKEN_PIPE = 2, 3, 1, 130, 141

@@ -113,12 +113,12 @@ def test_woodtaylor_adds_the_first_order_term_of_the_layer():
 
 
 def test_kfac_reads_the_factors_of_each_layer_by_name():
-    sizes = {"a": (3, 4), "b": (2, 5)}
+    sizes: Sizes = {"a": (3, 4), "b": (2, 5)}
     layout, w, _ = problem(2, 1, sizes)
     generator = torch.Generator().manual_seed(3)
     factors = {
-        name: KroneckerFactors(moment(inputs, generator), moment(outputs, generator))
-        for name, (outputs, inputs) in sizes.items()
+        name: KroneckerFactors(moment(shape[1], generator), moment(shape[0], generator))
+        for name, shape in sizes.items()
     }
     method = Method("kfac", fisher=Fisher(1e-2))
     for curve in measured(layout, w, Evidence(factors=factors), method):
@@ -160,7 +160,7 @@ def test_a_layer_of_many_gives_the_same_curve_as_alone(criterion):
 
 def test_a_bank_on_the_disk_gives_the_same_curves(tmp_path):
     layout, w, G = problem(6, 5, {"a": (4, 30), "b": (50,)})
-    bank = DiskBank(tmp_path, *G.shape, torch.float32, torch.device("cpu"))
+    bank = DiskBank(tmp_path, len(G), layout.total, torch.float32, torch.device("cpu"))
     for row, values in enumerate(G):
         bank.write(row, [values])
     method = Method(fisher=Fisher(1e-3))
@@ -180,7 +180,7 @@ def test_the_bank_is_read_layer_by_layer():
     layout, w, G = problem(7, 5, {"a": (40,), "b": (30,), "c": (20,)})
     bank = Watched(G)
     measured(layout, w, Evidence(bank=bank), Method(fisher=Fisher(1e-3, "network")))
-    layers = []
+    layers: list[str] = []
     for start, stop in bank.asked:
         inside = [
             name
