@@ -8,10 +8,15 @@ from torch import nn
 
 from wfpipe.pipeline.pruning import patterns
 from wfpipe.pipeline.pruning.allocation import allocate
+from wfpipe.pipeline.pruning.bank import TensorBank
+from wfpipe.pipeline.pruning.criterion import Fisher
+from wfpipe.pipeline.pruning.evidence import Evidence
 from wfpipe.pipeline.pruning.layout import Layout
 from wfpipe.pipeline.pruning.pattern import parse_pattern
 from wfpipe.pipeline.pruning.patterns import check_pattern, highest_sparsity, units
 from wfpipe.pipeline.pruning.prunables import Axes, input_axes
+from wfpipe.pipeline.pruning.woodfisher import woodfisher
+from wfpipe.tests.reference import fisher as fisher_reference
 from wfpipe.tests.reference import masks as reference
 
 LAYERS: dict[str, nn.Module] = {
@@ -96,6 +101,26 @@ def test_a_gradual_run_obeys_the_pattern_at_its_highest_sparsity(name, text, see
         assert reference.obeys(masks["layer"], axes["layer"], pattern.kept, pattern.length)
         assert bool(masks["odd"].all()) == (3 % pattern.length != 0)
     assert float((~keep).float().mean()) == pytest.approx(highest)
+
+
+@pytest.mark.parametrize("block", ["layer", "network", 7])
+@pytest.mark.parametrize("rows", [3, 40])
+def test_units_of_woodfisher_are_those_of_the_dense_fisher(block, rows):
+    w, keep, layout, axes, _ = setting("conv2d", seed=1, present=0.8)
+    generator = torch.Generator().manual_seed(2)
+    G = torch.randn(rows, layout.total, generator=generator) * keep
+    edges = [run.start + i * run.size for run in layout.blocks(block) for i in range(run.count)]
+    F = fisher_reference.block_diagonal(fisher_reference.fisher(G, 0.1), [*edges, layout.total])
+    criterion = woodfisher(Evidence(TensorBank(G)), layout, Fisher(0.1, block))
+    for text in ("2:4", "block:3:out"):
+        pattern = parse_pattern(text)
+        got = units(criterion, w, keep, layout, axes, pattern)
+        expected = units(reference.DenseModel(F), w, keep, layout, axes, pattern)
+        for one, other in zip(got, expected, strict=True):
+            assert one.index is not None
+            assert other.index is not None
+            assert torch.equal(one.index, other.index)
+            torch.testing.assert_close(one.loss, other.loss, rtol=1e-6, atol=0)
 
 
 def test_units_do_not_depend_on_how_many_groups_are_worked_on_at_a_time(monkeypatch):
