@@ -10,8 +10,10 @@ import torch
 
 from .columns import chunk_width, window_bytes
 from .criterion import Fisher
+from .fisher import weight_space_is_cheaper
 from .layout import Block, Layout, Run
 from .moments import moment_bytes, worth_keeping
+from .patterns import _ENTRIES_ASKED as ENTRIES_ASKED
 from .woodfisher import cut
 
 Place = Literal["device", "host", "disk", "passes"]
@@ -19,17 +21,27 @@ Place = Literal["device", "host", "disk", "passes"]
 _GIVEN = 5
 """Bytes for each weight of a prune step's input: its value and whether it is kept."""
 
-_CHOICE = {"unstructured": (28, 11), "groups": (42, 36), "swaps": (61, 10), "diagonal": (45, 5)}
+_CHOICE = {"unstructured": (29, 19), "groups": (34, 52), "swaps": (61, 4), "diagonal": (50, 0)}
 """Bytes for each weight, and more for each weight of the largest layer, that scores, keys, masks
 and the new weights take while they are computed: counted, and held by tests of the peak."""
 
-_FIRST_ORDER = 16
+_FIRST_ORDER = 14
 _WHOLE_NETWORK = 2
 """Bytes for each weight more for woodtaylor's shifted weights, and for one block for all layers."""
 
-_MATRICES, _CHUNKS, _BATCHES = 8, 4, 5
-"""How many N × N matrices, chunks of float64 columns, and copies of the gradients of a batch of
-blocks are held at a time: counted likewise."""
+_ATTEMPT = 5
+"""Bytes for each weight of the best result so far, where several dampings are tried."""
+
+_MATRICES, _BATCH_MATRICES = 5, 4
+"""Matrices of N × N, or B × B, held at a time: second moment, F or K, factor, inverse, part; in a
+batch of blocks the last is small."""
+
+_CHUNK_ENTRY, _BATCH_ENTRY = 40, 24
+"""Bytes for each gradient entry of a chunk of columns (float32 columns waiting and joined, float64,
+products), and of a batch of blocks that is whole at work."""
+
+_GROUP_ENTRY = 64
+"""Bytes for each entry of the inverse Fishers of groups that are asked for at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,9 @@ class Demand:
         criterion: its name; one that reads a bank.
         fisher: its blocks and what may be kept are read.
         grouped: whether the pattern has groups of weights.
+        group: weights in such a group.
         swaps: whether weights are exchanged after the choice.
+        tuned: whether several dampings are tried.
         at_once: samples whose gradients would best be computed together; fewer where memory is
             short.
         cut: whether mini-batches are cut into micro-batches.
@@ -57,7 +71,9 @@ class Demand:
     criterion: str = "woodfisher"
     fisher: Fisher = Fisher()  # noqa: RUF009 (immutable)
     grouped: bool = False
+    group: int = 8
     swaps: bool = False
+    tuned: bool = False
     at_once: int = 1
     cut: bool = False
     device: str = "cpu"
@@ -103,7 +119,7 @@ def vector_bytes(demand: Demand) -> int:
     kind = "diagonal" if demand.criterion == "diag-fisher" else "unstructured"
     kinds = [kind, *(["groups"] if demand.grouped else []), *(["swaps"] if demand.swaps else [])]
     sizes = [_CHOICE[name][0] * demand.total + _CHOICE[name][1] * demand.widest for name in kinds]
-    more = _GIVEN
+    more = _GIVEN + _ATTEMPT * demand.tuned
     if demand.criterion == "woodtaylor":
         more += _FIRST_ORDER
     if "network" in demand.blocks:
@@ -115,27 +131,42 @@ def kept_bytes(demand: Demand) -> int:
     """Return the bytes of second moments that are kept for another damping."""
     if demand.criterion == "diag-fisher":
         return 0
-    runs = {run for block in demand.blocks for run in _runs(demand, block)}
-    kept = sum(moment_bytes(demand.rows, r) for r in runs if worth_keeping(demand.rows, r))
+    kept = sum(moment_bytes(demand.rows, r) for r in _runs(demand) if worth_keeping(demand.rows, r))
     return min(demand.fisher.cache_bytes, kept)
 
 
 def scratch_bytes(demand: Demand, place: Place, dtype: torch.dtype) -> int:
     """Return the bytes of matrices, and of columns of the bank that are worked on at a time."""
-    rows, device = demand.rows, demand.device
-    chunk = 8 * rows * min(chunk_width(rows, device), demand.total)
-    window = min(window_bytes(rows, device), 4 * rows * demand.total)
-    runs = [run for block in demand.blocks for run in _runs(demand, block)]
-    batches = [run.count * run.size * max(rows, run.size) for run in runs if run.count > 1]
-    batch = max(batches, default=0)
-    if place == "device" and dtype == torch.float32:
-        window = 0  # a part is a view
-    elif batch:
-        window = max(window, 4 * batch)
+    rows, device, runs = demand.rows, demand.device, _runs(demand)
+    batch = max((run.size * run.count for run in runs if run.count > 1), default=0)
+    window = max(min(window_bytes(rows, device), 4 * rows * demand.total), 4 * rows * batch)
+    window *= _copies(demand, place, dtype)
     if demand.criterion == "diag-fisher":
-        return _CHUNKS * chunk + window
-    single = max((min(rows, 2 * run.size) ** 2 for run in runs if run.count == 1), default=0)
-    return _CHUNKS * chunk + window + 8 * _MATRICES * single + 8 * _BATCHES * batch
+        return _CHUNK_ENTRY * rows * chunk_width(rows, device) + window
+    groups = 0
+    if demand.grouped:
+        groups = _GROUP_ENTRY * min(ENTRIES_ASKED, demand.group * demand.widest)
+    return max(_run_bytes(rows, run, device) for run in runs) + window + groups
+
+
+def _copies(demand: Demand, place: Place, dtype: torch.dtype) -> int:
+    """Return how often the columns that are asked for at a time are copied to be given."""
+    copies = int(dtype != torch.float32 or place in ("host", "disk"))
+    if place == "host" and dtype != torch.float32:
+        copies += 1  # moved to the device first, then converted
+    if place == "passes" and "network" in demand.blocks:
+        copies += 1  # put together from two groups
+    return copies
+
+
+def _run_bytes(rows: int, run: Run, device: str) -> int:
+    """Return the bytes of the columns and matrices of a run of blocks at work."""
+    in_weight_space = weight_space_is_cheaper(rows, run.size)
+    side = run.size if in_weight_space else rows
+    matrices = 8 * (_MATRICES if run.count == 1 else _BATCH_MATRICES) * run.count * side**2
+    if run.count > 1 and not in_weight_space:
+        return matrices + _BATCH_ENTRY * rows * run.size * run.count
+    return matrices + _CHUNK_ENTRY * rows * chunk_width(rows, device)
 
 
 def collection_bytes(demand: Demand, columns: int, at_once: int, mean: bool) -> int:
@@ -160,8 +191,15 @@ def staging_bytes(demand: Demand) -> int:
     return 2 * window_bytes(demand.rows, demand.device) + 8 * demand.widest
 
 
-def _runs(demand: Demand, block: Block) -> list[Run]:
-    whole = demand.layout.blocks(block)
-    if block == "network":
-        whole += demand.layout.blocks("layer")
-    return [part for run in whole for part in cut(run, demand.rows)]
+def _runs(demand: Demand) -> list[Run]:
+    """Return the runs of blocks that are factored at a time."""
+    layout, rows = demand.layout, demand.rows
+    runs = {
+        part: None
+        for block in demand.blocks
+        for run in layout.blocks(block)
+        for part in cut(run, rows)
+    }
+    if "network" in demand.blocks:
+        runs |= dict.fromkeys(layout.blocks("layer"))
+    return list(runs)

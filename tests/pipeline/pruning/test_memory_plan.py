@@ -78,9 +78,11 @@ def test_a_gpu_with_little_memory_leaves_the_bank_in_main_memory():
     need = least(problem, disk=EVERYTHING, place="disk")
     plan = plan_memory(problem, Room(device=need, host=4 * GIB, disk=0))
     assert (plan.place, plan.dtype) == ("host", torch.float32)
-    plan = plan_memory(problem, Room(device=need, host=3 * GIB // 2, disk=0))
+    need = least(problem, place="host", dtype=torch.bfloat16)
+    plan = plan_memory(problem, Room(device=need, host=need, disk=0))
     assert (plan.place, plan.dtype) == ("host", torch.bfloat16)
-    plan = plan_memory(problem, Room(device=need, host=GIB // 2, disk=4 * GIB))
+    need = least(problem, disk=EVERYTHING, place="disk")
+    plan = plan_memory(problem, Room(device=need, host=GIB, disk=4 * GIB))
     assert (plan.place, plan.dtype) == ("disk", torch.float32)
 
 
