@@ -42,7 +42,7 @@ def lowest(
     Args:
         keys: ``Int64[u]`` of each kind of unit; those of ``NEVER`` are not taken.
         worths: what one unit of each kind uses of the budget, > 0.
-        budget: the most that may be used up.
+        budget: the most that may be used up; nothing is taken where it is below 0.
         reach: take one unit more where the budget is not used up exactly, if there is one.
 
     Returns:
@@ -63,11 +63,11 @@ def lowest(
         return taken
     for key, worth, chosen in zip(keys, worths, taken, strict=True):
         ties = torch.nonzero(key == following)[:, 0]
-        left = (budget - spent) / worth
+        left = max(0.0, budget - spent) / worth
         count = min(len(ties), math.ceil(left) if reach else math.floor(left))
         chosen[ties[:count]] = True
         spent += worth * count
-        if count < len(ties):
+        if count < len(ties) or spent >= budget:
             break
     return taken
 

@@ -59,6 +59,7 @@ DENSE_MACS = remaining_macs(DENSE)
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
+@settings(deadline=None)
 @given(seed=SEEDS, sparsity=st.floats(0.0, 0.999))
 def test_sparsity_is_met_to_the_weight(allocation, seed, sparsity):
     scores, keep = scores_and_mask(seed)
@@ -70,6 +71,7 @@ def test_sparsity_is_met_to_the_weight(allocation, seed, sparsity):
         assert not bool((new & ~present).any())
 
 
+@settings(deadline=None)
 @given(seed=SEEDS, sparsity=st.floats(0.6, 0.99))
 def test_global_prunes_the_lowest_scores(seed, sparsity):
     scores, keep = scores_and_mask(seed)
@@ -121,6 +123,7 @@ def test_uniform_prunes_every_layer_alike():
         assert abs(zeros(new)[name] - 0.5 * size) < 1
 
 
+@settings(deadline=None)
 @given(seed=SEEDS, sparsity=st.floats(0.01, 0.98))
 def test_erk_gives_the_densities_of_a_direct_loop(seed, sparsity):
     scores, _ = scores_and_mask(seed)
@@ -132,6 +135,7 @@ def test_erk_gives_the_densities_of_a_direct_loop(seed, sparsity):
     assert sum(zeros(new).values()) == pruned_count(sparsity, LAYOUT.total)
 
 
+@settings(deadline=None)
 @given(seed=SEEDS, power=st.floats(0, 3), sparsity=st.floats(0, 0.99))
 def test_flops_ranks_losses_per_cost(seed, power, sparsity):
     scores, _ = scores_and_mask(seed)
@@ -196,6 +200,7 @@ def test_floors_and_overrides_hold_and_the_sparsity_is_met(allocation, seed, flo
         assert LAYOUT.sizes[name] - zeros(new)[name] >= floor * LAYOUT.sizes[name] - 1e-9
 
 
+@settings(deadline=None)
 @given(seed=SEEDS)
 def test_a_floor_that_does_not_bind_changes_nothing_and_one_that_does_moves_zeros_elsewhere(seed):
     scores, _ = scores_and_mask(seed)
@@ -210,6 +215,7 @@ def test_a_floor_that_does_not_bind_changes_nothing_and_one_that_does_moves_zero
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
+@settings(deadline=None)
 @given(seed=SEEDS)
 def test_a_run_of_steps_obeys_overrides_at_its_end(allocation, seed):
     scores, _ = scores_and_mask(seed)

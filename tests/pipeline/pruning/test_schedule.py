@@ -4,12 +4,13 @@ import itertools
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfpipe.pipeline.pruning.schedule import Spacing, sparsities, substeps
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 0.99), st.integers(1, 30), st.sampled_from(["cubic", "linear"]))
 def test_sparsities_rise_and_end_at_the_target_exactly(target, steps, schedule):
     path = sparsities(target, steps, schedule)
@@ -43,6 +44,7 @@ def test_numbers_out_of_range_are_refused(target, steps, start):
 
 
 @pytest.mark.parametrize("spacing", get_args(Spacing))
+@settings(deadline=None)
 @given(st.floats(0.0, 0.9), st.floats(0.01, 0.99), st.integers(1, 30))
 def test_substeps_rise_strictly_and_end_at_the_target_exactly(spacing, start, part, count):
     target = start + part * (0.99 - start)

@@ -12,6 +12,7 @@ from wfpipe.pipeline.pruning.selection import FIRST, NEVER, lowest, ordered_keys
 FLOATS = st.floats(allow_nan=False, width=64)
 
 
+@settings(deadline=None)
 @given(st.lists(FLOATS, min_size=1, max_size=30))
 def test_keys_are_in_the_order_of_the_numbers(values):
     numbers = torch.tensor(values, dtype=torch.float64)
@@ -41,11 +42,11 @@ def in_order(keys, worths, budget, reach):
     return taken
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(
     st.lists(st.lists(st.integers(-3, 6), max_size=12), min_size=1, max_size=4),
     st.data(),
-    st.integers(0, 40),
+    st.integers(-2, 40),
     st.booleans(),
 )
 def test_lowest_takes_one_unit_after_the_other_until_the_budget_is_used(kinds, data, budget, reach):
@@ -57,6 +58,7 @@ def test_lowest_takes_one_unit_after_the_other_until_the_budget_is_used(kinds, d
     assert got == in_order(keys, worths, budget, reach)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 300))
 def test_lowest_of_many_equals_a_stable_sort(seed, count):
     generator = torch.Generator().manual_seed(seed)
@@ -72,3 +74,9 @@ def test_infinite_losses_go_last_and_keys_stay_as_they_are():
     (taken,) = lowest([keys], [1], 3)
     assert taken.tolist() == [False, True, True, True]
     assert torch.equal(keys, before)
+
+
+def test_a_last_unit_that_goes_beyond_the_budget_ends_it():
+    keys = [torch.zeros(5, dtype=torch.int64), torch.zeros(4, dtype=torch.int64)]
+    taken = lowest(keys, [4, 1], 17, reach=True)
+    assert [int(kind.sum()) for kind in taken] == [5, 0]

@@ -9,6 +9,7 @@ from wfpipe.pipeline.pruning.shares import fill, pruned_count, shares
 SIZES = st.lists(st.integers(1, 1000), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(SIZES, st.floats(0, 1))
 def test_shares_add_up_and_are_proportional(sizes, part):
     named = {str(i): size for i, size in enumerate(sizes)}
