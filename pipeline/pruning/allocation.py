@@ -37,9 +37,10 @@ def allocate(
       1911.11134, section 3), at most 1.
 
     Single weights meet the sparsity to the weight. Units of more weights never give more zeros than
-    the sparsity asks for, and fewer by less than a unit (of each layer that a limit holds back).
-    Under ``max_macs`` it is the other way round: no more MACs than it says, and fewer by less than
-    a unit. Of units of equal loss the first goes: in order of layers, larger units, position.
+    the sparsity asks for, and fewer by less than a unit. Under ``max_macs`` it is the other way
+    round: no more MACs than it says, and fewer by less than a unit. A limit on a layer is met in
+    whole units too, which may leave the sum short by as much. Of units of equal loss the first
+    goes: in order of layers, larger units, position.
 
     Besides the units and the masks it needs 13 bytes for each unit, and 32 for each of the largest
     layer.

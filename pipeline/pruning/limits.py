@@ -160,10 +160,10 @@ def bounds(
     least, most = dict(pruned), {}
     for name, size in layout.sizes.items():
         reachable = pruned[name] + capacity[name]
-        floor = math.ceil(limits.floor * size - _ROUNDING)
-        most[name] = max(pruned[name], min(reachable, size - floor))
+        spared = size - math.ceil(limits.floor * size - _ROUNDING)
+        most[name] = max(pruned[name], min(reachable, spared))
         if name in limits.overrides:
-            count = pruned_count(limits.overrides[name], size)
+            count = min(pruned_count(limits.overrides[name], size), max(pruned[name], spared))
             if not pruned[name] <= count <= reachable:
                 raise ValueError(
                     f"override of {name} must be in [{pruned[name] / size:.6g}, "
