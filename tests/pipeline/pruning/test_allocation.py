@@ -188,9 +188,9 @@ def test_a_target_in_macs_is_met_within_half_a_percent(allocation):
 def test_floors_and_overrides_hold_and_the_sparsity_is_met(allocation, seed, floor, override, part):
     scores, _ = scores_and_mask(seed)
     limits = Limits({"b": override}, floor=floor, costs=COSTS)
-    fixed = pruned_count(override, LAYOUT.sizes["b"])
-    most = sum(int(LAYOUT.sizes[name] * (1 - floor)) for name in ("a", "c"))
-    count = fixed + int(part * most)
+    most = {name: int(size * (1 - floor)) for name, size in LAYOUT.sizes.items()}
+    fixed = min(pruned_count(override, LAYOUT.sizes["b"]), most.pop("b"))
+    count = fixed + int(part * sum(most.values()))
     new = allocate(
         single_weights(scores, LAYOUT), DENSE, count / LAYOUT.total, LAYOUT, allocation, limits
     )
