@@ -82,6 +82,12 @@ class Criterion(Protocol):
     def loss(self, w: Tensor, new: Tensor) -> float:
         """Return the predicted change of the loss by going from ``w`` to ``new``, in nats."""
 
+    def excess(self, w: Tensor, new: Tensor) -> float:
+        """Return how far ``new`` is from the weights the model would like best, in nats.
+
+        It is what the joint update minimises, and what an exchange of weights must lower.
+        """
+
     def exchange_scores(self, w: Tensor, new: Tensor, keep: Tensor) -> Tensor:
         """Rate each weight given all the others, once ``w`` was jointly updated to ``new``.
 

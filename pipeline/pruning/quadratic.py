@@ -127,6 +127,10 @@ class Quadratic:
             total += float(inverse.curvature(change).sum())
         return self._samples * total / 2
 
+    def excess(self, w: Tensor, new: Tensor) -> float:
+        """Return m · ½ (new − target)ᵀF(new − target), in nats: what the joint update minimises."""
+        return self.loss(self.target(w), new)
+
     def exchange_scores(self, w: Tensor, new: Tensor, keep: Tensor) -> Tensor:
         """Rate each weight given all the others, once ``w`` was updated to ``new`` on ``keep``.
 

@@ -46,6 +46,10 @@ class RandomScores:
         """Return 0: nothing is predicted."""
         return 0.0
 
+    def excess(self, w: Tensor, new: Tensor) -> float:
+        """Return 0: nothing is predicted."""
+        return 0.0
+
     def exchange_scores(self, w: Tensor, new: Tensor, keep: Tensor) -> Tensor:
         """Return the scores of kept weights and 0 for the others: no exchange gains anything."""
         return self.scores(w).masked_fill_(~keep, 0.0)

@@ -18,21 +18,22 @@ from torch import Tensor
 
 from .criterion import Criterion
 
-_SHRINK = 4
-"""A round whose joint loss rises is tried again with this fraction of the exchanges."""
+_SHRINK, _ATTEMPTS = 4, 3
+"""A round whose joint loss rises is tried again with a fraction of the exchanges, so many times in
+all: heuristics."""
 
 
 @dataclass(frozen=True)
 class Exchange:
     """A mask, ``Bool[d]``, the weights that fit it, ``Float[d]``, and how they were found.
 
-    ``swaps`` counts pairs exchanged; ``loss`` is the predicted change of the loss, in nats.
+    ``swaps`` counts pairs exchanged; ``excess`` is what the joint update leaves, in nats.
     """
 
     keep: Tensor
     weights: Tensor
     swaps: int
-    loss: float
+    excess: float
 
 
 def exchange(
@@ -55,23 +56,29 @@ def exchange(
         rounds: most rounds; a round that finds nothing ends the search.
         within: parts of the vector; exchanges keep the number of pruned weights of each.
     """
-    best = Exchange(keep, (new := criterion.update(w, keep, "joint")), 0, criterion.loss(w, new))
+    best = _joint(criterion, w, keep, 0)
     for _ in range(rounds):
         leaving, coming = _pairs(criterion, w, best, free, within)
-        count = len(leaving)
-        while count:
+        before, count = best, len(leaving)
+        for _ in range(_ATTEMPTS):
+            if not count:
+                break
             mask = best.keep.clone()
             mask[leaving[:count]] = False
             mask[coming[:count]] = True
-            new = criterion.update(w, mask, "joint")
-            loss = criterion.loss(w, new)
-            if loss < best.loss:
-                best = Exchange(mask, new, best.swaps + count, loss)
+            found = _joint(criterion, w, mask, best.swaps + count)
+            if found.excess < best.excess:
+                best = found
                 break
             count //= _SHRINK
-        if not count:
+        if best is before:
             break
     return best
+
+
+def _joint(criterion: Criterion, w: Tensor, keep: Tensor, swaps: int) -> Exchange:
+    new = criterion.update(w, keep, "joint")
+    return Exchange(keep, new, swaps, criterion.excess(w, new))
 
 
 def _pairs(

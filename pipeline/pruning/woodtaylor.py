@@ -56,6 +56,10 @@ class WoodTaylor:
         first_order = float(dot(self._gradient, new - w))
         return first_order + self._model.loss(w, new)
 
+    def excess(self, w: Tensor, new: Tensor) -> float:
+        """Return m · ½ (new − target)ᵀF(new − target), in nats: what the joint update minimises."""
+        return self._model.loss(self.target(w), new)
+
     def exchange_scores(self, w: Tensor, new: Tensor, keep: Tensor) -> Tensor:
         """Rate each weight given all the others, as :meth:`Quadratic.exchange_scores` does."""
         return self._model.exchange(self.target(w), new, keep)
