@@ -50,8 +50,6 @@ def command(
     files.check()
     found = measure_sensitivity(recipe, wanted, reporter, folder=Path())
     files.write(found)
-    reporter.say(
-        f"predicted increase of the loss in nats, by sparsity of the layer ({found.how()}):"
-    )
+    reporter.say(f"predicted increase of the loss in nats ({found.how()}):")
     reporter.table(found.table())
     reporter.say(found.summary())
