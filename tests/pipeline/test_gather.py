@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from wfpipe.pipeline.gather import Gatherer
 from wfpipe.pipeline.held_back import HeldBack, held_back_count
 from wfpipe.pipeline.prune_setup import find_weights, set_up
 from wfpipe.pipeline.pruning.layout import Layout
+from wfpipe.pipeline.pruning.memory_plan import MemoryPlan
 from wfpipe.pipeline.recipe import resolve
 from wfpipe.support.progress import Silent
 
@@ -23,6 +25,11 @@ def network() -> nn.Module:
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3),
         nn.ReLU(), nn.Flatten(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 10),
     ).eval()  # fmt: skip
+
+
+def planned(found: Gatherer, **changes: Any) -> MemoryPlan:
+    assert found.plan is not None
+    return replace(found.plan, **changes)
 
 
 def gatherer(folder: Path, **values) -> Gatherer:
@@ -60,7 +67,7 @@ def test_passes_over_groups_of_layers_give_the_same_gradients(tmp_path):
     G, gradient, _, _ = measured(gatherer(tmp_path), "bank+gradient")
     found = gatherer(tmp_path, fisher_place="passes")
     groups = (("2.weight", "4.weight"), ("7.weight",))
-    split = replace(found, plan=replace(found.plan, groups=groups))
+    split = replace(found, plan=planned(found, groups=groups))
     again, mean, _, _ = measured(split, "bank+gradient")
     torch.testing.assert_close(again, G)
     torch.testing.assert_close(mean, gradient)
@@ -73,7 +80,7 @@ def test_labels_of_the_model_are_drawn_anew_for_each_draw_and_the_same_in_each_p
     assert not torch.equal(measured(found, draw=1)[0], G)
     assert not torch.equal(measured(gatherer(tmp_path))[0], G)
     groups = (("2.weight",), ("4.weight", "7.weight"))
-    plan = replace(gatherer(tmp_path, fisher_place="passes").plan, groups=groups)
+    plan = planned(gatherer(tmp_path, fisher_place="passes"), groups=groups)
     torch.testing.assert_close(measured(replace(found, plan=plan))[0], G)
 
 

@@ -37,6 +37,7 @@ def pruned(target: float = 0.8, start_masks=None, start: float = 0.0, plan=None,
     weights = find_weights(module, settings, Silent())
     setup = set_up(module, weights, data, settings, placement, Path())
     if plan is not None:
+        assert setup.plan is not None
         setup = replace(setup, plan=replace(setup.plan, **plan))
     gatherer = Gatherer(module, weights, data, settings, placement, setup.plan, Path())
     masks = start_masks or {n: torch.ones_like(w, dtype=torch.bool) for n, w in weights.items()}
@@ -45,8 +46,9 @@ def pruned(target: float = 0.8, start_masks=None, start: float = 0.0, plan=None,
     return {n: w.detach().clone() for n, w in weights.items()}, new, log
 
 
-def sparsity(masks) -> float:
-    return 1 - sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+def sparsity(masks: dict[str, torch.Tensor]) -> float:
+    kept = sum(int(m.sum()) for m in masks.values())
+    return 1 - kept / sum(m.numel() for m in masks.values())
 
 
 CASES = [
@@ -112,8 +114,7 @@ def test_passes_over_groups_of_layers_choose_the_same_masks(criterion):
 
 
 def test_without_reselection_the_first_scores_decide():
-    first = {"recompute": 3, "criterion": "woodfisher", "update": "none"}
-    _, once, _ = pruned(**first, reselect=False)
+    _, once, _ = pruned(recompute=3, update="none", reselect=False)
     _, single, _ = pruned(recompute=1, update="none")
     assert all(torch.equal(once[name], mask) for name, mask in single.items())
 
