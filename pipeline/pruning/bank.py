@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from io import FileIO
 from itertools import accumulate
@@ -48,15 +49,15 @@ class RowSink(Protocol):
         """Store gradient number ``row``: its parts in the order of the columns, d values in all."""
 
 
-class _Closing:
+class _Closing(ABC):
     """Use as a context manager, after which the bank takes no memory even where it is still named.
 
     A bank may be held by whatever was built from it; the next one must not have to wait for that.
     """
 
+    @abstractmethod
     def close(self) -> None:
         """Give the memory back; the bank cannot be read any more. Closing twice does nothing."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
