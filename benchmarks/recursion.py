@@ -46,8 +46,8 @@ class Recursion:
         removed = (w / self._diagonal()).to(w.dtype).masked_fill(keep, 0.0)
         new = w.clone()
         for run, inverse in self._inverses.items():
-            product = inverse @ run.vectors(removed)[:, :, None]
-            run.vectors(new).sub_(product[:, :, 0])
+            product = inverse @ run.vectors(removed).reshape(run.count, run.size, 1)
+            run.vectors(new).sub_(product.view_as(run.vectors(new)))
         return new.masked_fill_(~keep, 0.0)
 
     def _diagonal(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -26,7 +26,7 @@ from .pruning.layout import Layout
 from .pruning.masks import mask_weights
 from .pruning.schedule import substeps
 from .pruning.step import Method, Outcome, prune, select
-from .pruning.tuning import Choice, choose, neighbours
+from .pruning.tuning import choose, neighbours
 
 _REFRESH_SAMPLES = 2048
 """Training samples whose activations give new batch-norm statistics: a heuristic."""
@@ -154,38 +154,46 @@ class PruneStep:
         """Prune once and put the weights in force; return the new mask."""
         w = self._layout.flatten(self._weights)
 
-        def attempt(fisher: Fisher) -> Outcome:
-            return prune(
+        def attempt(method: Method, mask: Tensor | None = mask) -> Outcome:
+            outcome = prune(
                 w, keep, evidence, sparsity=sparsity, layout=self._layout, axes=self._setup.axes,
-                method=self._at(sparsity, fisher), mask=mask,
+                method=method, mask=mask,
             )  # fmt: skip
-
-        if self._settings.tune_damping:
-            found = self._tuned(attempt)
-            outcome, self._fisher = found.result, found.fisher
-            self._log.dampings.append(
-                {"damping": found.fisher.damping, "taylor_damping": found.fisher.taylor_damping}
-            )
-        else:
-            outcome = attempt(self._fisher)
             self._count(outcome)
+            return outcome
+
+        method = self._at(sparsity, self._fisher)
+        outcome = self._tuned(method, attempt) if self._settings.tune_damping else attempt(method)
         write_back(self._weights, self._layout.split(outcome.weights))
         self._log.predicted += outcome.loss
         self._log.swaps += outcome.swaps
         return outcome.keep
 
-    def _tuned(self, attempt: Any) -> Choice[Outcome]:
-        def counted(fisher: Fisher) -> Outcome:
-            outcome: Outcome = attempt(fisher)
-            self._count(outcome)
-            return outcome
+    def _tuned(self, method: Method, attempt: Callable[..., Outcome]) -> Outcome:
+        """Return the outcome of least loss on the held-back samples over the dampings.
+
+        Exchanges are tried with the best of them alone, and stand only if they lower that loss too.
+        """
 
         def measured(outcome: Outcome) -> float:
             with self._log.timing("measuring"):
                 return self._held_back.loss(outcome.weights)
 
-        taylor = self._setup.method.need == "bank+gradient"
-        return choose(neighbours(self._fisher, taylor=taylor), counted, measured)
+        plain = replace(method, swaps=0)
+        taylor = method.need == "bank+gradient"
+        found = choose(
+            neighbours(self._fisher, taylor=taylor),
+            lambda fisher: attempt(replace(plain, fisher=fisher)),
+            measured,
+        )
+        self._fisher = found.fisher
+        self._log.dampings.append(
+            {"damping": found.fisher.damping, "taylor_damping": found.fisher.taylor_damping}
+        )
+        if not method.swaps:
+            return found.result
+        exchanged = attempt(replace(method, fisher=found.fisher), mask=found.result.keep)
+        return exchanged if measured(exchanged) < found.loss else found.result
 
     def _count(self, outcome: Outcome) -> None:
         for part in ("factorisation", "selection", "update"):

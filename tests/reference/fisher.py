@@ -17,6 +17,11 @@ def fisher(G: Tensor, damping: float) -> Tensor:
     return F
 
 
+def rounding(F: Tensor) -> float:
+    """The relative error that float64 may leave in the dense inverse of F: its condition counts."""
+    return 8 * torch.finfo(torch.float64).eps * float(torch.linalg.cond(F))
+
+
 def relative_damping(G: Tensor, share: float) -> float:
     """``share`` of the mean entry of the diagonal of (1/N) Σ g_i g_iᵀ that is not zero."""
     diagonal = [float(column.double() @ column.double()) / len(column) for column in G.T]
