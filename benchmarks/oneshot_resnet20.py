@@ -49,6 +49,7 @@ from wfpipe.support.progress import Silent
 
 COMMON = {"include": "layer*.conv*.weight", "exclude": []}
 PLAIN = {"criterion": "woodfisher", "recompute": 8, "gradients": 300, "damping": 1e-5}
+BLOCK = 500
 PRESET = PRESETS["thorough"]
 PARTS: dict[str, dict[str, Any]] = {
     "magnitude": {"criterion": "magnitude", "recompute": 1},
@@ -186,12 +187,10 @@ def samples(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> 
 def criteria(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> float:
     """Print the paper's one step beside others; return its least lead over the best of them.
 
-    One step, 1,000 gradients of single samples, blocks of 500 weights, summed update. The same
-    gradients go into the rank-one recursion.
+    One step, 1,000 gradients of single samples, one block per layer, summed update. The rank-one
+    recursion gets the same gradients, in blocks whose inverses it can form, and so does ours.
     """
-    settings = resolve(
-        {"prune": {**COMMON, "gradients": 1000, "fisher_batch": 1, "block": 500}}
-    ).prune
+    settings = resolve({"prune": {**COMMON, "gradients": 1000, "fisher_batch": 1}}).prune
     table: dict[tuple[str, float], list[float]] = {}
     for seed in seeds:
         for name, choice in _choices(bench, settings, seed):
@@ -227,11 +226,19 @@ def _choices(bench: Bench, settings: PruneSettings, seed: int) -> Iterator[tuple
             for name in ("magnitude", "diag-fisher", "woodfisher"):
                 built = CRITERIA[name].build(evidence, layout, fisher)
                 yield name, Choice(built.scores(w), partial(built.update, w, update="single"))
+            blocks = CRITERIA["woodfisher"].build(evidence, layout, replace(fisher, block=BLOCK))
+            yield (
+                f"woodfisher, blocks of {BLOCK}",
+                Choice(blocks.scores(w), partial(blocks.update, w, update="single")),
+            )
             assert evidence.bank is not None
             begin = perf_counter()
-            formed = Recursion(evidence.bank, layout, fisher.block, fisher.damping)
+            formed = Recursion(evidence.bank, layout, BLOCK, fisher.damping)
             print(f"the recursion took {perf_counter() - begin:.0f} s", flush=True)
-            yield "recursion", Choice(formed.scores(w), partial(formed.update, w))
+            yield (
+                f"recursion, blocks of {BLOCK}",
+                Choice(formed.scores(w), partial(formed.update, w)),
+            )
 
 
 def _prune_once(bench: Bench, settings: PruneSettings, choice: Choice, sparsity: float) -> float:

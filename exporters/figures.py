@@ -24,16 +24,26 @@ class Latency(_Figures):
     p99: float | None = Field(default=None, description="only from 662 runs on")
     throughput: float = Field(description="samples per second, from the median")
     runs: int
+    quantiles: tuple[float, ...] = Field(
+        default=(), description="0, 5, ... 100 %, for plots of the distribution"
+    )
 
 
 class ModelFigures(_Figures):
     """What was measured of one ONNX file. Keys of ``latency_ms`` are batch sizes."""
 
     accuracy: float | None
+    accuracy_low: float | None = Field(default=None, description="of its 95 % interval")
+    accuracy_high: float | None = None
     file_bytes: int
     deflated_bytes: int
     nonzeros: int
     load_ms: float
+    memory_bytes: int | None = Field(
+        default=None,
+        description="peak memory of a process that loads and runs it, above the same "
+        "process without a model",
+    )
     latency_ms: dict[str, Latency]
 
 
@@ -54,12 +64,32 @@ class GateResult(_Figures):
     passed: bool
 
 
+class VariantFigures(_Figures):
+    """One form of the pruned model; one that failed has a reason and no figures."""
+
+    file: str = Field(description="its name in the run directory")
+    figures: ModelFigures | None = None
+    parity: float | None = Field(
+        default=None, description="largest difference to the plain file / its largest output"
+    )
+    speedup: dict[str, Speedup] = Field(default_factory=dict, description="over dense, by batch")
+    gates: list[GateResult] = Field(default_factory=list)
+    failure: str | None = Field(default=None, description="why there is no such file")
+    notes: tuple[str, ...] = Field(default=(), description="what to know before using it")
+
+    @property
+    def passed(self) -> bool:
+        """Whether it was made and every gate passed."""
+        return self.failure is None and all(gate.passed for gate in self.gates)
+
+
 class LayerFigures(_Figures):
     """Sparsity of one weight tensor, as counted in the file."""
 
     name: str
     shape: tuple[int, ...]
     sparsity: float
+    macs: int | None = Field(default=None, description="multiplications for one sample, dense")
 
 
 class Environment(_Figures):
@@ -95,6 +125,13 @@ class Report(_Figures):
     gates: list[GateResult]
     layers: list[LayerFigures]
     environment: Environment
+    variants: dict[str, VariantFigures] = Field(
+        default_factory=dict, description="other forms of the pruned model, by name"
+    )
+    pick: str | None = Field(default=None, description="fastest, smallest or most-accurate")
+    picked: str | None = Field(
+        default=None, description="name of the form that ships: plain or a variant; null: none"
+    )
 
     @property
     def passed(self) -> bool:
