@@ -13,6 +13,8 @@ from .data.randomness import stream
 from .job import Job
 from .prune_step import PruneStep
 from .pruning.masks import mask_optimizer, mask_weights, sparsity
+from .pruning.pattern import parse_pattern
+from .pruning.patterns import check_pattern
 from .pruning.schedule import sparsities
 from .state import Event
 from .timeline import Unit, timeline
@@ -40,6 +42,7 @@ def prune_stage(job: Job) -> None:
         else:
             event = _train(job, optimizer, loss, unit)
         _save(job, optimizer, event)
+    _say_where_pattern_holds(job)
     _write_result(job)
 
 
@@ -138,6 +141,16 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, event: Event) -> None:
     job.state.optimizer = optimizer.state_dict()
     job.state.history.append(event)
     job.state.save(job.directory.checkpoint, job.directory.log)
+
+
+def _say_where_pattern_holds(job: Job) -> None:
+    """Count the layers in which the masks obey the pattern of the recipe, where there is one."""
+    pattern, axes = parse_pattern(job.recipe.prune.pattern), job.setup.axes
+    if pattern == parse_pattern("unstructured"):
+        return
+    masks = job.state.masks
+    holds = sum(check_pattern(mask, pattern, axes[name]) for name, mask in masks.items())
+    job.reporter.say(f"pattern {job.recipe.prune.pattern}: holds in {holds} of {len(masks)} layers")
 
 
 def _write_result(job: Job) -> None:

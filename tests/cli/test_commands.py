@@ -48,10 +48,10 @@ def test_the_report_has_the_keys_that_others_rely_on(run):
 
 
 def test_the_sparse_weights_load_as_weights_again(run, tmp_path):
-    result = wfpipe(
-        "prune", *QUICK, "--weights", run / "pruned.safetensors", "--out", tmp_path / "again"
-    )
+    weights, out = run / "pruned.safetensors", tmp_path / "again"
+    result = wfpipe("prune", *QUICK, "--weights", weights, "--pattern", "2:4", "--out", out)
     assert result.returncode == 0, result.stderr
+    assert "pattern 2:4: holds in 2 of 2 layers" in result.stdout
 
 
 def test_prune_then_export_makes_the_same_model_as_the_whole_job(run, tmp_path):
