@@ -62,6 +62,10 @@ class GateResult(_Figures):
     wanted: float
     got: float
     passed: bool
+    before: float | None = Field(
+        default=None, description="figure of the last accepted model, of a gate that compares"
+    )
+    now: float | None = Field(default=None, description="the same figure of this model")
 
 
 class VariantFigures(_Figures):
@@ -117,6 +121,9 @@ class Report(_Figures):
     model: str
     recipe_digest: str | None
     test_samples: int
+    test_set: str | None = Field(
+        default=None, description="SHA-256 of the labels and of some samples of the test split"
+    )
     sparsity: float
     dense: ModelFigures
     pruned: ModelFigures
@@ -134,9 +141,20 @@ class Report(_Figures):
     )
 
     @property
+    def ships(self) -> str | None:
+        """Name of the form that ships: the picked one, or plain where none was to be picked."""
+        return self.picked if self.pick is not None else "plain"
+
+    @property
+    def decisive(self) -> list[GateResult]:
+        """Gates of the form that ships, or of the plain one where none does."""
+        form = self.variants.get(self.ships or "plain")
+        return self.gates if form is None else form.gates
+
+    @property
     def passed(self) -> bool:
-        """Whether every gate passed."""
-        return all(gate.passed for gate in self.gates)
+        """Whether a form ships and every gate of it passed."""
+        return self.ships is not None and all(gate.passed for gate in self.decisive)
 
     def to_json(self) -> dict[str, object]:
         """Return plain values with the documented keys."""
