@@ -19,7 +19,8 @@ from ..support.errors import InputError, unknown
 from ..support.files import read_bytes
 from .archive import MAX_MEMBER_BYTES, read_archive
 from .manifest import MANIFEST_FILE, MODEL_FILE, parse_manifest
-from .package_model import Array, message_text, parse_model, require_self_contained, walk
+from .onnx_walk import message_text, walk
+from .package_model import Array, parse_model, require_self_contained
 
 Kind = Literal["onnx", "safetensors", "package"]
 _KINDS: dict[str, Kind] = {".onnx": "onnx", ".safetensors": "safetensors", ".zip": "package"}

@@ -12,7 +12,8 @@ from onnx import GraphProto, TensorProto
 
 from ..support.errors import InputError
 from ..support.files import read_bytes
-from .package_model import message_text, parse_model, require_self_contained
+from .onnx_walk import message_text
+from .package_model import parse_model, require_self_contained
 
 _WEIGHT_INPUTS = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
 _PASS_THROUGH = {"Transpose", "Identity"}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from pydantic_core import from_json
 
 from ..support.errors import InputError
+from .external_data import is_external
 from .manifest import TensorSpec
+from .onnx_limits import check_model
+from .onnx_walk import message_text, shown, walk
+from .onnx_wire import check_wire
 from .preprocessing import Preprocessing
 
 Array = np.ndarray[Any, Any]
@@ -39,17 +42,20 @@ class PackableModel:
 
 
 def parse_model(content: bytes, what: str) -> onnx.ModelProto:
-    """Parse an ONNX model.
+    """Parse an ONNX model, having checked that its bytes are within the limits, and then itself.
 
     Raises:
-        InputError: when the bytes are not an ONNX model.
+        InputError: when the bytes are not an ONNX model, or one that passes a limit of
+            :mod:`exporters.onnx_wire` or :mod:`exporters.onnx_limits`.
     """
+    check_wire(content, what)
     try:
         proto = onnx.load_model_from_string(content)
     except DecodeError:
         raise InputError(f"{what} is not an ONNX model, or is cut short") from None
     if not proto.ir_version or not proto.opset_import or not proto.graph.output:
         raise InputError(f"{what} is not an ONNX model: no version, operator set or output in it")
+    check_model(proto, len(content), what)
     return proto
 
 
@@ -60,11 +66,8 @@ def require_self_contained(proto: onnx.ModelProto, what: str) -> None:
         InputError: naming the tensor or node that does.
     """
     for part in walk(proto):
-        if isinstance(part, onnx.TensorProto):
-            if part.data_location != onnx.TensorProto.DEFAULT or part.external_data:
-                raise InputError(f"{what}: tensor {part.name!r} is kept in another file")
-        elif isinstance(part, onnx.NodeProto) and part.op_type == "EPContext":
-            raise InputError(f"{what}: node {part.name!r} may load a compiled model from a file")
+        if isinstance(part, onnx.TensorProto) and is_external(part):
+            raise InputError(f"{what}: tensor {shown(part.name)} is kept in another file")
 
 
 def load_model(content: bytes, what: str) -> PackableModel:
@@ -138,25 +141,6 @@ def run_samples(model: PackableModel, inputs: Array, what: str) -> Array:
     if len({row.shape for row in rows}) != 1 or rows[0].dtype.kind not in "fiub":
         raise InputError(f"{what}: output {model.output.name!r} must be numbers of one shape")
     return np.concatenate(rows)
-
-
-def walk(message: Message) -> Iterator[Message]:
-    """Yield a message and all messages in it; the content of tensors is not looked into."""
-    yield message
-    if isinstance(message, onnx.TensorProto):
-        return
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in value if isinstance(value, _REPEATED) else [value]:
-                yield from walk(part)
-
-
-_REPEATED = type(onnx.GraphProto().node)
-
-
-def message_text(value: str | bytes) -> str:
-    """Return a string of a model; protobuf hands out one that is not UTF-8 as bytes."""
-    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def _opset(proto: onnx.ModelProto, what: str) -> int:
