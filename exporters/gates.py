@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 from ..support.errors import InputError
-from .figures import GateResult, ModelFigures, Speedup
+from .figures import Environment, GateResult, ModelFigures, Speedup
 
 ROUNDING = 1e-9  # of a figure computed in float64: a gate met exactly must not fail by it
 SPARSITY_ROUNDING = 1e-6  # where the number of weights is not known: one in a million of them
@@ -26,6 +26,9 @@ _GATES = {
     "min_speedup": _Gate(False, 1.0, "×"),
     "min_compression": _Gate(False, 1.0, "×"),
     "min_sparsity": _Gate(False, 100.0, " %"),
+    "baseline_accuracy_drop": _Gate(True, 1.0, " points"),
+    "baseline_latency_increase": _Gate(True, 100.0, " %"),
+    "baseline_size_increase": _Gate(True, 100.0, " %"),
 }
 
 
@@ -91,10 +94,22 @@ def check_gates(
     return results
 
 
-def describe(gate: GateResult) -> str:
+_COMPARED = {
+    "baseline_accuracy_drop": ("accuracy", ".2f", " %"),
+    "baseline_latency_increase": ("dense p50 / pruned p50", ".3f", "×"),
+    "baseline_size_increase": ("deflated size", ",.0f", " bytes"),
+}
+
+
+def describe(gate: GateResult, environment: Environment | None = None) -> str:
     """Return a gate in words, with units: what was wanted and what was measured.
 
-    A gate that failed shows as many decimals, from two to nine, as tell the two numbers apart.
+    A gate that failed shows as many decimals, from two to nine, as tell the two numbers apart. A
+    gate that compares with an accepted model names the figures of both.
+
+    Args:
+        gate: the gate.
+        environment: on what it was measured; named where the figure holds for that machine alone.
 
     >>> describe(GateResult(name="max_accuracy_drop", wanted=1, got=2.31, passed=False))
     'max_accuracy_drop: wanted at most 1.00 points, got 2.31 points'
@@ -106,7 +121,29 @@ def describe(gate: GateResult) -> str:
         if gate.passed or wanted != got:
             break
     bound = "at most" if at_most else "at least"
-    return f"{gate.name}: wanted {bound} {wanted}{unit}, got {got}{unit}"
+    more = _compared(gate)
+    if environment is not None and gate.name == "max_latency_ms":
+        more += f" (measured on {machine(environment)})"
+    return f"{gate.name}: wanted {bound} {wanted}{unit}, got {got}{unit}{more}"
+
+
+def machine(environment: Environment) -> str:
+    """Return in words on what a latency was measured: processor, cores, threads and provider."""
+    return (
+        f"{environment.processor}, {_number(environment.cores, 'core')}, "
+        f"{_number(environment.threads, 'thread')}, {environment.provider}"
+    )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _compared(gate: GateResult) -> str:
+    if gate.before is None or gate.now is None:
+        return ""
+    what, form, unit = _COMPARED.get(gate.name, ("it", ".3f", ""))
+    return f" ({what} was {gate.before:{form}}{unit}, is {gate.now:{form}}{unit})"
 
 
 def _first(gate: str, by_batch: Mapping[str, Figure]) -> Figure:

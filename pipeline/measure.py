@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from ..exporters.baseline import Baseline, Tolerances, check_baseline
 from ..exporters.environment import describe_environment
-from ..exporters.figures import REPORT_SCHEMA, ModelFigures, Report, Speedup
+from ..exporters.figures import REPORT_SCHEMA, GateResult, ModelFigures, Report, Speedup
 from ..exporters.gates import check_gates
 from ..exporters.package_model import load_model
 from ..exporters.report import write_report
@@ -18,9 +19,10 @@ from ..exporters.zeros import ZeroCount, file_sparsity, layer_figures
 from ..support.errors import InputError
 from ..support.files import read_bytes
 from ..support.progress import Reporter
+from .data.fingerprint import fingerprint
 from .data.source import Data, open_data
 from .device import place
-from .recipe import Recipe, ValidateSettings, Values, resolve
+from .recipe import GateSettings, Recipe, ValidateSettings, Values, resolve
 
 _BATCH = 256
 
@@ -43,6 +45,7 @@ def measure_files(
     device: torch.device | None,
     reporter: Reporter,
     zeros: ZeroCount | None = None,
+    baseline: Baseline | None = None,
 ) -> Report:
     """Measure two files on the whole test split, and hold them against the gates.
 
@@ -54,15 +57,21 @@ def measure_files(
         recipe: the sections ``validate``, ``gates`` and ``run`` are read.
         device: the device of the pruning run; None where there was none.
         zeros: counted over the prunables; without it, sparsity is over all weights of the file.
+        baseline: the last accepted model; None compares with none.
 
     Raises:
-        InputError: when a file cannot be run on the data, or a gate needs what was not measured.
+        InputError: when a file cannot be run on the data, a gate needs what was not measured, or
+            the baseline is of another model or test split.
     """
+    layers = layer_figures(pruned)
+    test_set = fingerprint(data.test)
+    if baseline is not None:
+        baseline.check_data(len(data.test), test_set)
+        baseline.check_shapes([layer.shape for layer in layers], all_of_them=True)
     chosen = device or place(recipe.run.device).device
     settings = session_settings(recipe.validate_, chosen)
     on_pruned, on_dense, speedups = _measure(pruned, dense, data, recipe, settings, reporter)
     provider = PROVIDERS[settings.provider]
-    layers = layer_figures(pruned)
     total = zeros.pruned + zeros.kept if zeros else None
     sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
     gates = check_gates(
@@ -71,13 +80,15 @@ def measure_files(
         speedup=speedups,
         sparsity=sparsity,
         weights=total,
-        **recipe.gates.model_dump(),
+        **recipe.gates.limits(),
     )
+    gates += _held_to(baseline, on_pruned, speedups, recipe.gates)
     return Report(
         schema=REPORT_SCHEMA,
         model=name,
         recipe_digest=recipe.digest() if device is not None else None,
         test_samples=len(data.test),
+        test_set=test_set,
         sparsity=sparsity,
         dense=on_dense,
         pruned=on_pruned,
@@ -87,6 +98,21 @@ def measure_files(
         layers=layers,
         environment=describe_environment(settings, provider, str(device or "none")),
     )
+
+
+def _held_to(
+    baseline: Baseline | None,
+    figures: ModelFigures,
+    speedups: dict[str, Speedup],
+    gates: GateSettings,
+) -> list[GateResult]:
+    """Hold the figures of one form of the model against the last accepted model."""
+    if baseline is None:
+        return []
+    tolerances = Tolerances(
+        gates.baseline_accuracy_drop, gates.baseline_latency_increase, gates.baseline_size_increase
+    )
+    return check_baseline(baseline, figures, speedups, tolerances)
 
 
 def _measure(
@@ -113,7 +139,13 @@ def _measure(
 
 
 def validate_models(
-    model: Path, dense: Path, file: Values, flags: Values, reporter: Reporter, out: Path | None
+    model: Path,
+    dense: Path,
+    file: Values,
+    flags: Values,
+    reporter: Reporter,
+    out: Path | None,
+    baseline: Baseline | None = None,
 ) -> Report:
     """Measure a file from anywhere against another, and write the report where ``out`` says.
 
@@ -126,6 +158,7 @@ def validate_models(
         flags: values that win over those of the file.
         reporter: where progress goes.
         out: folder of ``report.json`` and ``report.html``; None writes nothing.
+        baseline: the last accepted model; None compares with none.
 
     Raises:
         InputError: when a file or the data cannot be used, or ``out`` holds a report already.
@@ -135,7 +168,14 @@ def validate_models(
     recipe = resolve(_stated(model), file, flags)
     data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
     report = measure_files(
-        model, dense, name=model.name, data=data, recipe=recipe, device=None, reporter=reporter
+        model,
+        dense,
+        name=model.name,
+        data=data,
+        recipe=recipe,
+        device=None,
+        reporter=reporter,
+        baseline=baseline,
     )
     if out is not None:
         write_report(out, report, recipe=recipe.to_yaml())

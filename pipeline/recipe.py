@@ -117,6 +117,22 @@ class GateSettings(Section):
     min_speedup: float | None = Field(None, gt=0, description="dense p50 / pruned p50")
     min_compression: float | None = Field(None, gt=0, description="dense / pruned, deflated bytes")
     min_sparsity: float | None = Field(None, ge=0, le=1, description="pruned / total, in the file")
+    baseline_accuracy_drop: float | None = Field(
+        0.5, description="with --baseline: percentage points below the accepted model (a heuristic)"
+    )
+    baseline_latency_increase: float | None = Field(
+        0.1,
+        description="with --baseline: share by which dense p50 / pruned p50 may fall behind"
+        " (a heuristic)",
+    )
+    baseline_size_increase: float | None = Field(
+        0.05, description="with --baseline: share of deflated bytes above it (a heuristic)"
+    )
+
+    def limits(self) -> dict[str, float | None]:
+        """Return the gates that need no baseline, by name."""
+        fields = type(self).model_fields
+        return self.model_dump(exclude={name for name in fields if name.startswith("baseline_")})
 
 
 class RunSettings(Section):

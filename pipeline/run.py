@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ..exporters.archive import read_archive
+from ..exporters.baseline import Baseline
 from ..exporters.figures import Report
 from ..exporters.package import write_package
 from ..exporters.report import read_report, write_report
 from ..exporters.sizes import deflated_bytes, nonzeros
 from ..support.errors import InputError
 from ..support.progress import Reporter, Silent
+from .data.fingerprint import fingerprint
 from .data.source import Data, open_data
 from .directory import RunDirectory
 from .export_stage import dense_stage, export_stage, real_samples
@@ -29,6 +31,7 @@ def prune_and_export(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    baseline: Baseline | None = None,
 ) -> Report:
     """Run the whole job and return its report; failed gates are in it.
 
@@ -38,16 +41,21 @@ def prune_and_export(
         reporter: where lines and progress go; None shows nothing.
         resume: continue the run in the directory.
         overwrite: replace the run in the directory.
+        baseline: the last accepted model, which this one may not fall behind; None: none.
 
     Raises:
         InputError: for input that cannot work, before anything is written.
         CheckFailed: when an exported file is not what the run made.
     """
     reporter = reporter or Silent()
-    if resume and _complete(directory):
+    if resume and baseline is None and _complete(directory):
         reporter.say("the run is complete: this is its report")
         return read_report(directory.report)
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
+    if baseline is not None:
+        baseline.check_data(len(job.data.test), fingerprint(job.data.test))
+        shapes = [weight.shape for weight in job.weights.values()]
+        baseline.check_shapes(shapes, all_of_them=False)
     prune_job(job)
     zeros = export_stage(job)
     report = measure_files(
@@ -59,6 +67,7 @@ def prune_and_export(
         device=job.placement.device,
         reporter=reporter,
         zeros=zeros,
+        baseline=baseline,
     )
     write_report(directory.path, report, recipe=recipe.to_yaml())
     _pack(directory, job.data)
