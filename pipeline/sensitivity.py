@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from ..exporters.sensitivity_plot import sensitivity_svg
 from ..support.errors import InputError
-from ..support.files import cannot_write, write_bytes, write_json
+from ..support.files import check_writable, write_bytes, write_json
 from ..support.progress import Reporter
 from .job import Parts, open_parts
 from .pruning.layout import Layout
@@ -47,14 +46,12 @@ class Files:
         for flag, path in (("--json", self.json), ("--svg", self.svg)):
             if path is None:
                 continue
-            if path.is_dir():
-                raise InputError(f"{flag} {str(path)!r} is a folder, not a file")
+            check_writable(path, flag)
             if path.exists() and not self.overwrite:
                 raise InputError(
                     f"{flag} {str(path)!r} already exists: pass --overwrite to replace it, "
                     "or name another file"
                 )
-            _check_writable(path)
         if self.json and self.svg and self.json.resolve() == self.svg.resolve():
             raise InputError(f"--json and --svg are the same file {str(self.json)!r}")
 
@@ -261,18 +258,6 @@ def _curves(parts: Parts, sparsities: tuple[float, ...], reporter: Reporter) -> 
                 found.append(curve)
                 task.advance(note=curve.layer)
     return found
-
-
-def _check_writable(path: Path) -> None:
-    """Refuse a file in a folder where none can be made; a folder that is missing will be made."""
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def _figure(loss: float) -> str:

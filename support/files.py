@@ -60,6 +60,28 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def check_writable(path: Path, flag: str) -> None:
+    """Refuse a file that could not be written later; a folder that is missing will be made.
+
+    Args:
+        path: the file.
+        flag: the option that named it, for the error.
+
+    Raises:
+        InputError: when it is a folder, or lies in one where no file can be made.
+    """
+    if path.is_dir():
+        raise InputError(f"{flag} {str(path)!r} is a folder, not a file")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> InputError:
     """Put a failed write into one line."""
     return InputError(f"cannot write {path}: {error.strerror or error}")
