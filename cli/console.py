@@ -75,12 +75,15 @@ class _LineTask:
 class Terminal:
     """A reporter for people: results on stdout, warnings and errors on stderr.
 
-    Progress is a bar where a terminal is, and lines on stdout elsewhere.
+    Progress is a bar where a terminal is, and lines on stdout elsewhere. With ``all_on_stderr``
+    stdout is left to what a program reads.
     """
 
-    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self, *, verbose: bool = False, quiet: bool = False, all_on_stderr: bool = False
+    ) -> None:
         self._verbose, self._quiet = verbose, quiet
-        self._out = Console(highlight=False)
+        self._out = Console(highlight=False, stderr=all_on_stderr)
         if not self._out.is_terminal:
             self._out.width = 200
         self._error = Console(stderr=True, highlight=False)

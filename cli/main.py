@@ -12,7 +12,8 @@ from typing import NoReturn
 
 import click
 
-from ..support.errors import CheckFailed, InputError, unknown
+from ..support.errors import unknown
+from .explain import explain
 
 COMMANDS = {
     "prune-and-export": "The whole job: prune, export, check, measure, gate and pack.",
@@ -25,7 +26,7 @@ COMMANDS = {
     "sensitivity": "Predict what the sparsity of each layer costs, without pruning.",
     "recipe": "Print the default recipe, or check one.",
 }
-_BAD_INPUT, _CHECK_FAILED, _FAULT, _INTERRUPTED, _BROKEN_PIPE = 2, 3, 1, 130, 141
+_INTERRUPTED, _BROKEN_PIPE = 130, 141
 
 
 class _LazyGroup(click.Group):
@@ -90,17 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("wfpipe: interrupted", err=True)
         code = _INTERRUPTED
-    except OSError as error:
-        if debug:
-            traceback.print_exc()
-        where = error.filename or "the output"
-        click.echo(f"wfpipe: error: {where}: {error.strerror or error}", err=True)
-        code = _abandon_stdout(_BAD_INPUT)
     except Exception as error:
         if debug:
             traceback.print_exc()
-        code, line = _explain(error)
-        click.echo(f"wfpipe: {' '.join(line.split())}", err=True)
+        code, line = explain(error)
+        click.echo(f"wfpipe: {line}", err=True)
+        if isinstance(error, OSError):
+            _abandon_stdout(code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -118,22 +115,6 @@ def _abandon_stdout(code: int) -> int:
     """Send what is left for stdout nowhere, so that the interpreter can exit in peace."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
-
-
-def _explain(error: Exception) -> tuple[int, str]:
-    """Return the exit code of an error, and the line that says what to do about it."""
-    if isinstance(error, InputError):
-        return _BAD_INPUT, f"error: {error}"
-    if isinstance(error, CheckFailed):
-        return _CHECK_FAILED, f"check failed: {error}"
-    if isinstance(error, click.ClickException):
-        return _BAD_INPUT, f"error: {error.format_message()}"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return _BAD_INPUT, (
-            "error: out of memory: lower data.batch, prune.gradients or data.limit_train, "
-            "or use a device with more memory"
-        )
-    return _FAULT, f"fault in wfpipe: {type(error).__name__}: {error} (--debug shows where)"
 
 
 if __name__ == "__main__":

@@ -37,6 +37,9 @@ FLAGS = {
     "min-speedup": ("gates", "min_speedup", float, "RATIO"),
     "min-compression": ("gates", "min_compression", float, "RATIO"),
     "min-sparsity": ("gates", "min_sparsity", float, "SHARE"),
+    "baseline-accuracy-drop": ("gates", "baseline_accuracy_drop", float, "POINTS"),
+    "baseline-latency-increase": ("gates", "baseline_latency_increase", float, "SHARE"),
+    "baseline-size-increase": ("gates", "baseline_size_increase", float, "SHARE"),
 }
 """Flag → (section, key, type, placeholder) of the recipe value that it sets."""
 GATES = tuple(name for name, (section, *_) in FLAGS.items() if section == "gates")
@@ -75,6 +78,21 @@ def recipe_options(command: Command) -> Command:
     )(command)
 
 
+def result_options(command: Command) -> Command:
+    """Add ``--baseline``, ``--junit``, ``--markdown`` and ``--json``."""
+    for name, text in [
+        ("markdown", "Append a summary, also of an error."),
+        ("junit", "Write a test case for each gate."),
+    ]:
+        command = click.option(f"--{name}", metavar="FILE", help=text)(command)
+    command = click.option(
+        "--json", "as_json", is_flag=True, help="Print the report, and nothing else."
+    )(command)
+    return click.option(
+        "--baseline", metavar="REPORT.json", help="Compare with an accepted model."
+    )(command)
+
+
 def output_options(command: Command) -> Command:
     """Add ``-v``, ``-q`` and ``--debug``."""
     command = click.option("--debug", is_flag=True, help="Show where an error comes from.")(command)
@@ -82,10 +100,11 @@ def output_options(command: Command) -> Command:
     return click.option("-v", "--verbose", is_flag=True, help="Say more.")(command)
 
 
-def terminal(options: dict[str, Any]) -> Terminal:
+def terminal(options: dict[str, Any], *, all_on_stderr: bool = False) -> Terminal:
     """Take the output options out of a command's options and build the reporter they ask for."""
     options.pop("debug")
-    return Terminal(verbose=options.pop("verbose"), quiet=options.pop("quiet"))
+    verbose, quiet = options.pop("verbose"), options.pop("quiet")
+    return Terminal(verbose=verbose, quiet=quiet, all_on_stderr=all_on_stderr)
 
 
 def layers(options: dict[str, Any]) -> tuple[Values | None, Values]:

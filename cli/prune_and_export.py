@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import GATES, output_options, recipe_flags, recipe_options, terminal
+from .options import (
+    GATES,
+    output_options,
+    recipe_flags,
+    recipe_options,
+    result_options,
+    terminal,
+)
+from .results import take_results
 from .run_options import RUN_FLAGS, open_request, run_options
 
 
@@ -15,6 +24,7 @@ from .run_options import RUN_FLAGS, open_request, run_options
 @recipe_options
 @run_options
 @recipe_flags(*GATES)
+@result_options
 @output_options
 def command(**options: Any) -> int:
     """Prune and fine-tune a trained network, export it to ONNX, measure it in ONNX Runtime against
@@ -22,19 +32,24 @@ def command(**options: Any) -> int:
 
     Exit codes: 0 done, 2 bad input, 3 a gate failed, 130 interrupted.
     """
-    reporter = terminal(options)
-    request = open_request(options)
-    from ..pipeline.run import prune_and_export
-    from .results import show_report
+    results = take_results("prune-and-export", options)
+    with results.on_failure():
+        reporter = terminal(options, all_on_stderr=results.as_json)
+        accepted = options.pop("baseline")
+        request = open_request(options)
+        from ..exporters.baseline import read_baseline
+        from ..pipeline.run import prune_and_export
 
-    with request.telling_how_to_continue():
-        report = prune_and_export(
-            request.recipe,
-            request.directory,
-            reporter,
-            resume=request.resume,
-            overwrite=request.overwrite,
-        )
-    code = show_report(report, reporter)
+        baseline = read_baseline(Path(accepted)) if accepted else None
+        with request.telling_how_to_continue():
+            report = prune_and_export(
+                request.recipe,
+                request.directory,
+                reporter,
+                resume=request.resume,
+                overwrite=request.overwrite,
+                baseline=baseline,
+            )
+    code = results.show(report, reporter)
     reporter.say(f"run directory: {request.directory.path}")
     return code

@@ -1,22 +1,118 @@
-"""How a report is shown on a terminal."""
+"""Where the outcome of a command goes: the terminal, and files that CI systems read."""
 
 from __future__ import annotations
 
-from ..exporters.figures import Report
-from ..exporters.gates import describe
-from ..exporters.report import figures_table
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..support.errors import InputError
+from ..support.files import append_text, check_writable, write_text
 from .console import Terminal
+from .explain import CHECK_FAILED, explain
 
-_GATE_FAILED = 3
+if TYPE_CHECKING:
+    from ..exporters.figures import Report
+    from ..exporters.outcome import Problem
+
+SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+"""Names the file that becomes the summary page of a job (GitHub, Forgejo, Gitea)."""
 
 
-def show_report(report: Report, reporter: Terminal) -> int:
-    """Print the table, the verdict and the gates; return the exit code, 3 when a gate failed."""
+@dataclass(frozen=True)
+class Results:
+    """What was asked for: files for a CI system, and the report as JSON on stdout."""
+
+    command: str
+    junit: Path | None
+    markdown: Path | None
+    summary: Path | None
+    as_json: bool
+
+    @contextmanager
+    def on_failure(self) -> Iterator[None]:
+        """Write the files when the block ends with an error; the error goes on."""
+        for flag, path in (("--junit", self.junit), ("--markdown", self.markdown)):
+            if path is not None:
+                check_writable(path, flag)
+        try:
+            yield
+        except (KeyboardInterrupt, click.Abort):
+            self._fail("interrupted", check_failed=False)
+            raise
+        except Exception as error:
+            code, line = explain(error)
+            self._fail(line, check_failed=code == CHECK_FAILED)
+            raise
+
+    def show(self, report: Report, reporter: Terminal) -> int:
+        """Write the files and print the figures; return the exit code, 3 when a gate failed."""
+        self._write(report)
+        show_report(report, reporter)
+        if self.as_json:
+            click.echo(json.dumps(report.to_json(), indent=2, allow_nan=False))
+        return 0 if report.passed else CHECK_FAILED
+
+    def _fail(self, line: str, *, check_failed: bool) -> None:
+        from ..exporters.outcome import Problem
+
+        try:
+            self._write(Problem(line, check_failed))
+        except InputError as error:
+            click.echo(f"wfpipe: warning: {error}", err=True)
+
+    def _write(self, outcome: Report | Problem) -> None:
+        from ..exporters.junit import junit_xml
+        from ..exporters.markdown import markdown
+
+        if self.junit is not None:
+            write_text(self.junit, junit_xml(self.command, outcome))
+        if self.markdown is not None:
+            append_text(self.markdown, markdown(self.command, outcome))
+        if self.summary is not None and not _same(self.summary, self.markdown):
+            try:
+                append_text(self.summary, markdown(self.command, outcome))
+            except InputError as error:
+                click.echo(f"wfpipe: warning: {SUMMARY_VARIABLE}: {error}", err=True)
+
+
+def take_results(
+    command: str, options: dict[str, Any], environment: Mapping[str, str] = os.environ
+) -> Results:
+    """Take the result options, without the baseline, out of a command's options."""
+    junit, markdown = options.pop("junit"), options.pop("markdown")
+    summary = environment.get(SUMMARY_VARIABLE)
+    return Results(
+        command,
+        Path(junit) if junit else None,
+        Path(markdown) if markdown else None,
+        Path(summary) if summary else None,
+        options.pop("as_json"),
+    )
+
+
+def show_report(report: Report, reporter: Terminal) -> None:
+    """Print the table, the verdict, and the gates of the form that ships."""
+    from ..exporters.outcome import checks, others
+    from ..exporters.report import figures_table
+
     reporter.table(figures_table(report))
     reporter.say(report.verdict)
-    for gate in report.gates:
-        if gate.passed:
-            reporter.say(f"gate passed: {describe(gate)}")
+    for line in others(report):
+        reporter.say(line)
+    for check in checks(report):
+        line = check.line if check.form in ("plain", "all") else f"{check.form}: {check.line}"
+        if check.passed:
+            reporter.say(f"gate passed: {line}")
         else:
-            reporter.fail(f"gate failed: {describe(gate)}")
-    return 0 if report.passed else _GATE_FAILED
+            reporter.fail(f"gate failed: {line}")
+
+
+def _same(one: Path, other: Path | None) -> bool:
+    return other is not None and one.absolute() == other.absolute()

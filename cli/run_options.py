@@ -21,7 +21,7 @@ RUN_FLAGS = [name for name, (section, *_) in FLAGS.items() if section != "gates"
 def run_options(command: Command) -> Command:
     """Add ``--resume``, ``--overwrite`` and ``--skip-bad-images``."""
     for name, text in [
-        ("skip-bad-images", "Count and leave out images that cannot be read."),
+        ("skip-bad-images", "Leave out images that cannot be read."),
         ("overwrite", "Replace the run that --out holds."),
         ("resume", "Continue the run in --out."),
     ]:

@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from .options import GATES, layers, output_options, recipe_flags, recipe_options, terminal
+from .options import (
+    GATES,
+    layers,
+    output_options,
+    recipe_flags,
+    recipe_options,
+    result_options,
+    terminal,
+)
+from .results import take_results
 
 
 @click.command("validate")
@@ -17,6 +26,7 @@ from .options import GATES, layers, output_options, recipe_flags, recipe_options
 @click.option("--out", metavar="FOLDER", help="where report.json and report.html are written")
 @recipe_options
 @recipe_flags(*GATES)
+@result_options
 @output_options
 def command(model: str, dense: str, out: str | None, **options: Any) -> int:
     """Measure the accuracy and latency of MODEL.onnx against DENSE.onnx in ONNX Runtime, on the
@@ -26,12 +36,21 @@ def command(model: str, dense: str, out: str | None, **options: Any) -> int:
 
     Exit codes: 0 done, 2 bad input, 3 a gate failed.
     """
-    reporter = terminal(options)
-    file, flags = layers(options)
-    from ..pipeline.measure import validate_models
-    from .results import show_report
+    results = take_results("validate", options)
+    with results.on_failure():
+        reporter = terminal(options, all_on_stderr=results.as_json)
+        accepted = options.pop("baseline")
+        file, flags = layers(options)
+        from ..exporters.baseline import read_baseline
+        from ..pipeline.measure import validate_models
 
-    report = validate_models(
-        Path(model), Path(dense), file or {}, flags, reporter, out=Path(out) if out else None
-    )
-    return show_report(report, reporter)
+        report = validate_models(
+            Path(model),
+            Path(dense),
+            file or {},
+            flags,
+            reporter,
+            out=Path(out) if out else None,
+            baseline=read_baseline(Path(accepted)) if accepted else None,
+        )
+    return results.show(report, reporter)

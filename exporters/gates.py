@@ -104,7 +104,8 @@ _COMPARED = {
 def describe(gate: GateResult, environment: Environment | None = None) -> str:
     """Return a gate in words, with units: what was wanted and what was measured.
 
-    A gate that failed shows as many decimals, from two to nine, as tell the two numbers apart. A
+    A gate shows as many decimals, from two to nine, as what was wanted needs to differ from zero
+    and, where it failed, from what was measured. A
     gate that compares with an accepted model names the figures of both.
 
     Args:
@@ -118,7 +119,8 @@ def describe(gate: GateResult, environment: Environment | None = None) -> str:
     for decimals in range(2, 10):
         wanted = f"{gate.wanted * factor:.{decimals}f}"
         got = f"{gate.got * factor:.{decimals}f}"
-        if gate.passed or wanted != got:
+        vanished = gate.wanted != 0 and float(wanted) == 0
+        if (gate.passed or wanted != got) and not vanished:
             break
     bound = "at most" if at_most else "at least"
     more = _compared(gate)

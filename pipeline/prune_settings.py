@@ -35,7 +35,7 @@ class PruneSettings(Section):
     preset: Literal["standard", "thorough"] = Field(
         "standard", description="thorough: other defaults, the best masks for many times the time"
     )
-    sparsity: float = Field(0.9, gt=0, lt=1, description="pruned / total over all prunables")
+    sparsity: float = Field(0.9, gt=0, lt=1, description="pruned / total of all prunables")
     criterion: Literal[
         "woodfisher", "woodtaylor", "mfac", "kfac", "diag-fisher", "magnitude", "random"
     ] = Field("woodfisher", description="what scores weights: docs/method.md lists all seven")

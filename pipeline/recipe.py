@@ -70,7 +70,7 @@ class DataSettings(Section):
 class FinetuneSettings(Section):
     """Training between and after the prune steps."""
 
-    epochs: int = Field(10, ge=0, description="passes over the training data in all")
+    epochs: int = Field(10, ge=0, description="passes over the training data")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd or adamw")
     lr: float = Field(0.05, gt=0, description="highest learning rate")
     warmup: float = Field(0.5, ge=0, description="epochs of linear warm-up before the cosine")
@@ -108,7 +108,7 @@ class ValidateSettings(Section):
 
 
 class GateSettings(Section):
-    """What the result must reach; null = no gate."""
+    """What the result must reach; null = no gate. Those of a baseline are heuristics."""
 
     max_accuracy_drop: float | None = Field(None, description="percentage points below dense")
     max_latency_ms: float | None = Field(
@@ -117,17 +117,9 @@ class GateSettings(Section):
     min_speedup: float | None = Field(None, gt=0, description="dense p50 / pruned p50")
     min_compression: float | None = Field(None, gt=0, description="dense / pruned, deflated bytes")
     min_sparsity: float | None = Field(None, ge=0, le=1, description="pruned / total, in the file")
-    baseline_accuracy_drop: float | None = Field(
-        0.5, description="with --baseline: percentage points below the accepted model (a heuristic)"
-    )
-    baseline_latency_increase: float | None = Field(
-        0.1,
-        description="with --baseline: share by which dense p50 / pruned p50 may fall behind"
-        " (a heuristic)",
-    )
-    baseline_size_increase: float | None = Field(
-        0.05, description="with --baseline: share of deflated bytes above it (a heuristic)"
-    )
+    baseline_accuracy_drop: float | None = Field(0.5, description="points below the baseline")
+    baseline_latency_increase: float | None = Field(0.1, description="growth of p50 / dense p50")
+    baseline_size_increase: float | None = Field(0.05, description="growth in deflated bytes")
 
     def limits(self) -> dict[str, float | None]:
         """Return the gates that need no baseline, by name."""
@@ -138,7 +130,7 @@ class GateSettings(Section):
 class RunSettings(Section):
     """Where and how the job runs."""
 
-    seed: int = Field(0, ge=0, lt=2**63, description="fixes everything that is random")
+    seed: int = Field(0, ge=0, lt=2**63, description="fixes all that is random")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     out: str | None = Field(None, description="run directory; default: runs/MODEL, numbered")
 

@@ -60,6 +60,20 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def append_text(path: Path, content: str) -> None:
+    """Append ``content`` to ``path`` as UTF-8; a file that is not there is made, with its folder.
+
+    Raises:
+        InputError: when it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", newline="\n") as stream:
+            stream.write(content)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def check_writable(path: Path, flag: str) -> None:
     """Refuse a file that could not be written later; a folder that is missing will be made.
 
