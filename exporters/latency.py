@@ -53,17 +53,18 @@ def measure_in_sittings(
     sittings = max(1, min(SITTINGS, runs // 2))
     names = list(openers)
     shares = []
-    for sitting in range(sittings):
-        share = measure_latency(
-            {name: openers[name]() for name in names},
-            samples,
-            batch_sizes=batch_sizes,
-            runs=-(-runs // sittings),
-            seed=seed + sitting,
-            on_round=on_round,
-        )
-        shares.append(share)
-        names.reverse()
+    with _old_objects_left_alone():
+        for sitting in range(sittings):
+            share = measure_latency(
+                {name: openers[name]() for name in names},
+                samples,
+                batch_sizes=batch_sizes,
+                runs=-(-runs // sittings),
+                seed=seed + sitting,
+                on_round=on_round,
+            )
+            shares.append(share)
+            names.reverse()
     return {
         name: {size: np.stack([share[name][size] for share in shares]) for size in by_size}
         for name, by_size in shares[0].items()
@@ -150,3 +151,14 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Spare the collections what is there already: PyTorch alone makes over 100,000 objects."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
