@@ -23,6 +23,7 @@ COMMANDS = {
     "package": "Pack the model of a run for a device.",
     "verify": "Check a package: digests, and the golden samples replayed.",
     "inspect": "Show layers, shapes and sparsity of a model file or package.",
+    "report": "Write the page of a run again, or compare several runs.",
     "sensitivity": "Predict what the sparsity of each layer costs, without pruning.",
     "recipe": "Print the default recipe, or check one.",
 }

@@ -6,28 +6,83 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .figures import Report
+from .forms import first_batch, forms
 from .gates import describe
+from .headline import headline
+from .page_figures import latency_figures, loss_figure, run_figures
+from .page_tables import MOST_BARS, all_figures, layer_rows, layer_table, summary
+from .run_log import Event
 
 
-def render(report: Report, table: Sequence[Sequence[str]], recipe: str | None) -> str:
+def render(report: Report, recipe: str | None = None, events: Sequence[Event] = ()) -> str:
     """Return the page for a report.
 
     Args:
         report: the report.
-        table: rows of text, the header first, as :func:`exporters.report.figures_table` makes.
-        recipe: the recipe as YAML, or ``None`` to leave it out.
+        recipe: the recipe as YAML, or ``None`` where there is none.
+        events: what happened in the run, from its log; none where there is no log.
     """
-    return _template().render(
+    columns, rows = summary(report)
+    return page_templates().get_template("report.html.j2").render(
         report=report,
-        header=table[0],
-        rows=table[1:],
-        gates=[(gate.passed, describe(gate)) for gate in report.gates],
+        headline=headline(report),
+        columns=columns,
+        rows=rows,
+        summary_note=_summary_note(report),
+        all_figures=all_figures(report),
+        run_figures=run_figures(events),
+        run_lead=_run_lead(events),
+        layers=layer_rows(report),
+        layer_lead=_layer_lead(report),
+        layer_table=layer_table(report),
+        latency_figures=latency_figures(report),
+        loss_figure=loss_figure(events),
+        gates=[
+            (form.name, [(gate.passed, describe(gate, report.environment)) for gate in form.gates])
+            for form in forms(report)
+            if form.gates
+        ],
         environment=_environment(report),
         recipe=recipe,
+    )  # fmt: skip
+
+
+def _summary_note(report: Report) -> str:
+    """Say what the figures of the first screen are."""
+    parts = []
+    if report.dense.accuracy is not None:
+        interval = ", with its 95 % interval" if report.dense.accuracy_low is not None else ""
+        parts.append(f"Accuracy is of {report.test_samples:,} test samples{interval}.")
+    if first_batch(report) is not None:
+        parts.append(
+            "Latency is the median of the timed runs; speed is dense / form, with its 95 % "
+            "interval."
+        )
+    parts.append("Compressed is deflated, as in the package.")
+    return " ".join(parts)
+
+
+def _run_lead(events: Sequence[Event]) -> str:
+    steps = sum(event.event == "prune" for event in events)
+    epochs = sum(event.event == "epoch" for event in events)
+    lead = (
+        f"{steps} prune {'step' if steps == 1 else 'steps'} (dotted lines) and "
+        f"{epochs} {'epoch' if epochs == 1 else 'epochs'} of fine-tuning."
     )
+    dense = any(event.event == "dense" for event in events)
+    return f"{lead} The dashed line is the dense model." if dense else lead
+
+
+def _layer_lead(report: Report) -> str:
+    lead = "The broad bar is a layer's sparsity"
+    if any(layer.macs for layer in report.layers):
+        lead += ", the thin one its share of the multiplications (MACs) of the dense model"
+    if len(report.layers) > MOST_BARS:
+        lead += f"; shown are the {MOST_BARS} layers with the most weights"
+    return f"{lead}."
 
 
 def _environment(report: Report) -> list[tuple[str, str]]:
@@ -44,13 +99,13 @@ def _environment(report: Report) -> list[tuple[str, str]]:
 
 
 @cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+def page_templates() -> Environment:
+    """Return the templates of the pages; everything put into them is escaped."""
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html.j2")

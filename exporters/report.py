@@ -10,6 +10,8 @@ from ..support.files import read_bytes, write_json, write_text
 from .documents import parse_document
 from .figures import REPORT_SCHEMA, Latency, ModelFigures, Report
 from .html import render
+from .run_log import read_log
+from .units import format_bytes, format_count, format_ms, format_times
 
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
@@ -22,15 +24,17 @@ Row = tuple[str, str, str, str]
 def write_report(run: Path, report: Report, *, recipe: str | None = None) -> None:
     """Write ``report.json`` and ``report.html`` into the run directory.
 
+    The page also shows the run's ``log.jsonl``, where it is there.
+
     Args:
         run: the run directory.
         report: the report.
         recipe: the resolved recipe as YAML, shown on the page; ``None`` where there is none.
 
     Raises:
-        InputError: when a file cannot be written.
+        InputError: when a file cannot be written, or the log cannot be read.
     """
-    page = render(report, figures_table(report), recipe)
+    page = render(report, recipe, read_log(run))
     write_json(run / REPORT_FILE, report.to_json())
     write_text(run / PAGE_FILE, page)
 
@@ -60,15 +64,15 @@ def figures_table(report: Report) -> list[Row]:
         ("deflated size", *_sizes(dense.deflated_bytes, pruned.deflated_bytes)),
         (
             "non-zeros",
-            _count(dense.nonzeros),
-            _count(pruned.nonzeros),
-            _times(dense.nonzeros, pruned.nonzeros, "fewer", "more"),
+            format_count(dense.nonzeros, "values"),
+            format_count(pruned.nonzeros, "values"),
+            format_times(dense.nonzeros, pruned.nonzeros, "fewer", "more"),
         ),
         (
             "load time",
-            _ms(dense.load_ms),
-            _ms(pruned.load_ms),
-            _times(dense.load_ms, pruned.load_ms, "faster", "slower"),
+            format_ms(dense.load_ms),
+            format_ms(pruned.load_ms),
+            format_times(dense.load_ms, pruned.load_ms, "faster", "slower"),
         ),
     ]
 
@@ -93,7 +97,7 @@ def _latency_rows(report: Report) -> Iterator[Row]:
 def _p(latency: Latency | None, percentile: Literal["p50", "p90"]) -> str:
     if latency is None:
         return _NOT_MEASURED
-    return _ms(latency.p50 if percentile == "p50" else latency.p90)
+    return format_ms(latency.p50 if percentile == "p50" else latency.p90)
 
 
 def _speed(report: Report, batch: str) -> str:
@@ -104,36 +108,9 @@ def _speed(report: Report, batch: str) -> str:
     return f"{ratio.ratio:.2f}× speed ({ratio.low:.2f}× to {ratio.high:.2f}×)"
 
 
-def _count(values: int) -> str:
-    return f"{values:,} values" if values < 10_000_000 else f"{values / 1e6:.2f} M values"
-
-
-def _ms(milliseconds: float) -> str:
-    return f"{milliseconds:.3f} ms" if milliseconds < 10 else f"{milliseconds:.1f} ms"
-
-
 def _sizes(dense: int, pruned: int) -> tuple[str, str, str]:
-    return format_bytes(dense), format_bytes(pruned), _times(dense, pruned, "smaller", "larger")
-
-
-def format_bytes(size: int) -> str:
-    """Return a size with a decimal unit: 1 kB is 1,000 bytes.
-
-    >>> format_bytes(999), format_bytes(41_250), format_bytes(97_800_000)
-    ('999 bytes', '41.2 kB', '97.8 MB')
-    """
-    if size < 1000:
-        return f"{size} bytes"
-    if size < 999_950:
-        return f"{size / 1e3:.1f} kB"
-    return f"{size / 1e6:.1f} MB" if size < 999_950_000 else f"{size / 1e9:.2f} GB"
-
-
-def _times(dense: float, pruned: float, less: str, more: str) -> str:
-    """Say how many times less, or more, ``pruned`` is than ``dense``."""
-    if dense <= 0 or pruned <= 0:
-        return ""
-    ratio = dense / pruned
-    if f"{ratio:.2f}" == "1.00":
-        return "the same"
-    return f"{ratio:.2f}× {less}" if ratio > 1 else f"{1 / ratio:.2f}× {more}"
+    return (
+        format_bytes(dense),
+        format_bytes(pruned),
+        format_times(dense, pruned, "smaller", "larger"),
+    )

@@ -39,7 +39,7 @@ def test_the_report_has_the_keys_that_others_rely_on(tmp_path: Path) -> None:
         assert {"p50", "p90"} < set(content[side]["latency_ms"]["1"])
     assert set(content["speedup"]["32"]) == {"ratio", "low", "high"}
     assert set(content["gates"][0]) >= {"name", "wanted", "got", "passed"}
-    assert set(content["layers"][0]) == {"name", "shape", "sparsity"}
+    assert set(content["layers"][0]) >= {"name", "shape", "sparsity"}
 
 
 def test_a_page_is_written_beside_the_report(tmp_path: Path) -> None:
