@@ -1,0 +1,159 @@
+"""What is fuzzed: for each target, how an input is made, and which part of the program reads it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from wfpipe.cli.main import main
+from wfpipe.exporters.archive import unpack_archive
+from wfpipe.models.weights import fit_state_dict, read_state_dict
+from wfpipe.pipeline.data.source import open_data
+from wfpipe.pipeline.recipe import resolve
+from wfpipe.pipeline.state import check_state, load_state
+from wfpipe.support.progress import Silent
+from wfpipe.tests.exporters.package_samples import repacked
+
+from . import samples
+from .mutate_arrays import mutate_checkpoint, mutate_npy, mutate_npz
+from .mutate_bytes import mutate_bytes
+from .mutate_proto import mutate_model
+from .mutate_values import mutate_json, mutate_safetensors, mutate_yaml
+from .mutate_zip import mutate_zip, rebuild
+
+MANIFEST, MODEL = "manifest.json", "model.onnx"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of file and what reads it.
+
+    ``make`` returns a mutated file; ``read`` reads it from a path, raising InputError, CheckFailed
+    or SystemExit where it is refused. ``share`` is its weight among the targets.
+    """
+
+    suffix: str
+    make: Callable[[Random], bytes]
+    read: Callable[[Path], None]
+    share: int
+
+
+def build_targets() -> dict[str, Target]:
+    """Return the targets by name; building them makes the good files that are mutated."""
+    models, members = samples.models(), samples.package()
+    arrays, checkpoints = samples.arrays(), samples.checkpoints()
+    tensors, recipe, report = samples.safetensors_files(), samples.recipe(), samples.report()
+    package = rebuild(members, Random(0))
+    state = samples.run_state()
+    dense = models[0]
+
+    def model(rng: Random) -> bytes:
+        return mutate_model(rng.choice(models), rng)
+
+    def checkpoint(rng: Random) -> bytes:
+        return mutate_checkpoint(rng.choice(checkpoints), rng)
+
+    def weights(rng: Random) -> bytes:
+        return mutate_safetensors(rng.choice(tensors), rng)
+
+    def packed(rng: Random) -> bytes:
+        return _mutate_package(members, models, rng)
+
+    def validate(path: Path) -> None:
+        _put(path.with_name("dense.onnx"), dense)
+        _put(path.with_name("data.npz"), arrays[0])
+        _validate(path)
+
+    def swapped(path: Path) -> None:
+        _put(path.with_name("data.npz"), arrays[0])
+        _put(path.with_name("good.onnx"), dense)
+        _validate(path.with_name("good.onnx"), against=path)
+
+    return {
+        "onnx": Target("onnx", model, _command("inspect"), 20),
+        "validate": Target("onnx", model, validate, 4),
+        "validate-dense": Target("onnx", model, swapped, 2),
+        "package": Target("zip", packed, _command("verify"), 20),
+        "archive": Target("zip", lambda rng: mutate_zip(package, rng), _command("verify"), 10),
+        "package-inspect": Target("zip", packed, _command("inspect"), 8),
+        "unpack": Target("zip", lambda rng: mutate_zip(package, rng), _unpack, 6),
+        "recipe": Target("yaml", lambda rng: mutate_yaml(recipe, rng), _command("recipe"), 10),
+        "report": Target("json", lambda rng: mutate_json(report, rng), _report, 6),
+        "npz": Target("npz", lambda rng: mutate_npz(rng.choice(arrays), rng), _arrays, 14),
+        "checkpoint": Target("pth", checkpoint, _weights, 14),
+        "tar": Target("tar", checkpoint, _weights, 4),
+        "run-state": Target("pt", lambda rng: mutate_checkpoint(state, rng), _state, 6),
+        "safetensors": Target("safetensors", weights, _command("inspect"), 8),
+        "weights": Target("safetensors", weights, _weights, 6),
+    }
+
+
+def _mutate_package(members: dict[str, bytes], models: list[bytes], rng: Random) -> bytes:
+    """Change one member of a package, mostly with digests that fit it."""
+    changed = dict(members)
+    kind = rng.random()
+    if kind < 0.3:
+        changed[MANIFEST] = mutate_json(members[MANIFEST], rng)
+        return rebuild(changed, rng)
+    if kind < 0.75:
+        changed[MODEL] = mutate_model(rng.choice(models), rng)
+    elif kind < 0.95:
+        name = f"golden/{rng.choice(('inputs', 'outputs'))}.npy"
+        changed[name] = mutate_npy(members[name], rng)
+    else:
+        name = rng.choice(sorted(set(members) - {MANIFEST}))
+        changed[name] = mutate_bytes(members[name], rng)
+    return rebuild(repacked(changed) if rng.random() < 0.9 else changed, rng)
+
+
+def _command(name: str) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        main([name, str(path)])
+
+    return read
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _validate(model: Path, against: Path | None = None) -> None:
+    dense = against or model.with_name("dense.onnx")
+    settings = ("validate.runs=20", "validate.batches=1", "validate.threads=1")
+    main(
+        [
+            "validate", str(model), "--against", str(dense), "--device", "cpu",
+            "--data", str(model.with_name("data.npz")),
+            *(part for setting in settings for part in ("--set", setting)),
+        ]
+    )  # fmt: skip
+
+
+def _unpack(path: Path) -> None:
+    folder = path.with_name("unpacked")
+    shutil.rmtree(folder, ignore_errors=True)
+    unpack_archive(path, folder)
+
+
+def _report(path: Path) -> None:
+    from wfpipe.exporters.report import read_report
+
+    read_report(path)
+
+
+def _arrays(path: Path) -> None:
+    recipe = resolve({"data": {"source": str(path), "augment": "none"}})
+    data = open_data(recipe.data, seed=0, reporter=Silent())
+    next(iter(data.test_batches(batch=4)))
+
+
+def _weights(path: Path) -> None:
+    fit_state_dict(samples.network(), read_state_dict(path), "weights")
+
+
+def _state(path: Path) -> None:
+    module = samples.network()
+    check_state(load_state(path), path, module, dict(module.named_parameters()), 4)
