@@ -38,9 +38,10 @@ def command(**options: Any) -> int:
         accepted = options.pop("baseline")
         request = open_request(options)
         from ..exporters.baseline import read_baseline
-        from ..pipeline.run import prune_and_export
 
         baseline = read_baseline(Path(accepted)) if accepted else None
+        from ..pipeline.run import prune_and_export
+
         with request.telling_how_to_continue():
             report = prune_and_export(
                 request.recipe,

@@ -42,6 +42,8 @@ def command(model: str, dense: str, out: str | None, **options: Any) -> int:
         accepted = options.pop("baseline")
         file, flags = layers(options)
         from ..exporters.baseline import read_baseline
+
+        baseline = read_baseline(Path(accepted)) if accepted else None
         from ..pipeline.measure import validate_models
 
         report = validate_models(
@@ -51,6 +53,6 @@ def command(model: str, dense: str, out: str | None, **options: Any) -> int:
             flags,
             reporter,
             out=Path(out) if out else None,
-            baseline=read_baseline(Path(accepted)) if accepted else None,
+            baseline=baseline,
         )
     return results.show(report, reporter)

@@ -36,11 +36,11 @@ def write_dense(path: Path) -> None:
 
 
 def write_pruned(path: Path, dense: Path, sparsity: float) -> None:
-    """Write the dense model with the smallest weights of each layer set to zero."""
+    """Write the dense model with the smallest weights of each large layer set to zero."""
     model = onnx.load(dense)
     for tensor in model.graph.initializer:
         weight = numpy_helper.to_array(tensor).copy()
-        if weight.ndim > 1 and weight.size > 256:
+        if weight.ndim > 1 and weight.size > 2000:
             weight[np.abs(weight) < np.quantile(np.abs(weight), sparsity)] = 0
             tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
     path.write_bytes(model.SerializeToString())

@@ -1,0 +1,95 @@
+"""Files and output that CI systems read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from junitparser import JUnitXml
+
+from wfpipe.cli.console import Terminal
+from wfpipe.cli.results import Results, take_results
+from wfpipe.support.errors import CheckFailed, InputError
+from wfpipe.tests.cli.program import wfpipe
+from wfpipe.tests.exporters.package_samples import make_report
+
+FAILING, PASSING = make_report(), make_report(gates=[])
+
+
+def results(folder: Path, *, as_json: bool = False, summary: str | None = None) -> Results:
+    options = {"junit": folder / "j.xml", "markdown": folder / "m.md", "as_json": as_json}
+    environment = {"GITHUB_STEP_SUMMARY": str(folder / summary)} if summary else {}
+    return take_results("validate", options, environment)
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "errors"),
+    [
+        (InputError("no such model"), 0, 1),
+        (CheckFailed("zeros differ"), 1, 0),
+        (RuntimeError("a fault"), 0, 1),
+        (KeyboardInterrupt(), 0, 1),
+    ],
+)
+def test_an_error_is_written_and_goes_on(tmp_path, error, failures, errors):
+    with pytest.raises(type(error)), results(tmp_path).on_failure():
+        raise error
+    (suite,) = JUnitXml.fromfile(str(tmp_path / "j.xml"))
+    assert (suite.tests, suite.failures, suite.errors) == (1, failures, errors)
+    assert (str(error) or "interrupted") in (tmp_path / "m.md").read_text()
+
+
+@pytest.mark.parametrize(("report", "code"), [(FAILING, 3), (PASSING, 0)])
+def test_the_report_is_all_that_stdout_holds(tmp_path, capsys, report, code):
+    terminal = Terminal(all_on_stderr=True)
+    assert results(tmp_path, as_json=True).show(report, terminal) == code
+    out, err = capsys.readouterr()
+    assert json.loads(out) == report.to_json()
+    assert out.isascii()
+    assert report.verdict in err
+    assert ("gate failed: min_speedup" in err) == (code == 3)
+
+
+def test_a_summary_is_appended_where_told_and_where_the_system_says(tmp_path, capsys):
+    both = results(tmp_path, summary="page.md")
+    for _ in range(2):
+        both.show(FAILING, Terminal(quiet=True))
+    for name in ("m.md", "page.md"):
+        assert (tmp_path / name).read_text().count("**failed 1 of 1 gates**") == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_summary_is_not_written_twice_into_one_file(tmp_path):
+    results(tmp_path, summary="m.md").show(FAILING, Terminal(quiet=True))
+    assert (tmp_path / "m.md").read_text().count("**failed") == 1 + 1  # the title and its gate
+
+
+def test_a_summary_file_of_the_system_that_cannot_be_written_is_a_warning(tmp_path, capsys):
+    (tmp_path / "page.md").mkdir()
+    assert results(tmp_path, summary="page.md").show(PASSING, Terminal(quiet=True)) == 0
+    assert "warning: GITHUB_STEP_SUMMARY: cannot write" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "j.xml").mkdir()
+    begun = False
+    with pytest.raises(InputError, match=r"--junit .* is a folder"), results(tmp_path).on_failure():
+        begun = True
+    assert not begun
+    assert not (tmp_path / "m.md").exists()
+
+
+@pytest.mark.parametrize("command", ["validate", "prune-and-export"])
+def test_a_baseline_that_is_none_is_one_line_and_a_junit_error(tmp_path, command):
+    (tmp_path / "r.json").write_text("{}")
+    files = ["m.onnx", "--against", "d.onnx"] if command == "validate" else ["--out", "run"]
+    result = wfpipe(
+        command, *files, "--baseline", "r.json", "--json", "--junit", "j.xml", folder=tmp_path
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("wfpipe: error: report 'r.json' must have the schema")
+    assert len(result.stderr.splitlines()) == 1
+    (suite,) = JUnitXml.fromfile(str(tmp_path / "j.xml"))
+    assert suite.errors == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["j.xml", "r.json"]
