@@ -125,12 +125,13 @@ def _sentence(every: Sequence[Entry], sizes: set[int], times: set[int]) -> str:
     if not shown:
         return "No accuracy was measured in these runs, so that nothing can be compared."
     both = [entry for entry in shown if entry.number in sizes & times]
-    names = _joined([f"{entry.form.name} of {entry.run}" for entry in both[:4]])
     if not both:
         return "No pruned form is among the best both by size and by latency."
-    more = f" and {len(both) - 4} more" if len(both) > 4 else ""
+    names = [f"{entry.form.name} of {entry.run}" for entry in both]
+    if len(names) > 4:
+        names[3:] = [f"{len(names) - 3} more"]
     verb = "is" if len(both) == 1 else "are"
-    return f"Among the best both by size and by latency {verb} {names}{more}."
+    return f"Among the best both by size and by latency {verb} {_joined(names)}."
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -157,7 +158,7 @@ def _figure(
     """Draw the entries that have an accuracy and the cost; None without any."""
     spots, rows = (
         [],
-        [("number", "form", f"{title[0].upper()}{title[1:]}", "accuracy in %", "front")],
+        [("number", "form", title, "accuracy in %", "front")],
     )
     for entry in every:
         price, accuracy = cost(entry), entry.accuracy

@@ -43,15 +43,16 @@ def _outcome(form: Form, *, ships: bool) -> tuple[Status, str]:
     if not form.gates:
         return "no gates", "No gate was set"
     if failed:
-        return "failed", f"Failed {_named(failed)} of {_counted(len(form.gates))}"
+        return "failed", f"Failed {len(failed)} of {_counted(len(form.gates))} ({_named(failed)})"
     return "passed", "Passed " + (
         "its gate" if len(form.gates) == 1 else f"all {len(form.gates)} gates"
     )
 
 
 def _named(failed: list[GateResult]) -> str:
-    names = ", ".join(gate.name.replace("_", " ") for gate in failed)
-    return f"{len(failed)} ({names})"
+    """Return the gates by what they limit: ``min_speedup`` is the speedup."""
+    names = (gate.name.removeprefix("max_").removeprefix("min_") for gate in failed)
+    return ", ".join(name.replace("_", " ") for name in names)
 
 
 def _counted(gates: int) -> str:

@@ -187,10 +187,10 @@ def _latency_figure(batch: str, measured: Sequence[tuple[int, Form, Latency]]) -
     title = f"Latency at batch {batch}, ms"
     svg = strip_plot(strips, label=f"Distribution of the {title[0].lower()}{title[1:]}")
     steps = max(len(strip.quantiles) for strip in strips) - 1
-    rows = [("share of runs, %", *(f"{strip.name}, ms" for strip in strips))]
+    rows = [("share of runs, %", *(strip.name for strip in strips))]
     for place in range(steps + 1):
         cells = (
-            f"{strip.quantiles[place]:.4g}" if place < len(strip.quantiles) else NO_VALUE
+            f"{strip.quantiles[place]:#.3g}" if place < len(strip.quantiles) else NO_VALUE
             for strip in strips
         )
         rows.append((f"{100 * place / steps:g}", *cells))

@@ -73,13 +73,17 @@ def _summary_row(form: Form, colour_name: str, cells: Sequence[Cell]) -> Summary
         words, passed = f"{failed} of {len(form.gates)} failed", False
     else:
         words, passed = "passed" if len(form.gates) == 1 else f"all {len(form.gates)} passed", True
-    badge = "ships" if form.ships else "reference" if form.name == DENSE else ""
+    badge = _ships(passed) if form.ships else "reference" if form.name == DENSE else ""
     failure = form.failure
     if form.figures is None and failure is None:
         failure = "not measured"
     return SummaryRow(
         form.name, colour_name, badge, form.ships, words, passed, cells, failure, form.notes
     )
+
+
+def _ships(passed: bool | None) -> str:
+    return "would ship" if passed is False else "ships"
 
 
 def _accuracy_scale(every: Sequence[Form]) -> Scale | None:
@@ -224,5 +228,14 @@ def all_figures(report: Report) -> list[tuple[str, ...]]:
         [NO_VALUE if f.memory_bytes is None else format_bytes(f.memory_bytes) for f in figures],
     )
     parities = [form.parity for form in measured]
-    add("difference to plain", [NO_VALUE if p is None else f"{p:.1e}" for p in parities])
+    add(
+        "difference to plain",
+        [NO_VALUE if p is None else f"{p:.1e}" if p else "none" for p in parities],
+    )
     return rows
+
+
+def _parity(parity: float | None) -> str:
+    if parity is None:
+        return NO_VALUE
+    return f"{parity:.1e}" if parity else "none"
