@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import resource
 import subprocess
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from wfpipe.tests.cli.program import PROGRAM, environment, wfpipe
+from wfpipe.tests.exporters.package_samples import make_report
 
 Arguments = list[object]
 Case = tuple[Callable[[Path], Arguments], list[str]]
@@ -277,6 +279,10 @@ CASES: dict[str, Case] = {
     "sparsity that leaves nothing": (
         lambda _: ["--sparsity", 0.9999999],
         ["73728 of them"],
+    ),
+    "baseline on another test set": (
+        lambda p: ["--baseline", write(p / "r.json", json.dumps(make_report().to_json()).encode())],
+        ["r.json", "360 samples there, 359 here"],
     ),
     "a training split too small": (lambda _: ["--set", "data.limit_train=3"], ["10", "3"]),
 }

@@ -139,6 +139,7 @@ def test_a_latency_gate_needs_a_measured_latency(gate: str) -> None:
         ("min_speedup", 1.5, 1.25, "min_speedup: wanted at least 1.50×, got 1.25×"),
         ("min_compression", 4, 3, "min_compression: wanted at least 4.00×, got 3.00×"),
         ("min_sparsity", 0.9, 0.8, "min_sparsity: wanted at least 90.00 %, got 80.00 %"),
+        ("max_latency_ms", 0.001, 2, "max_latency_ms: wanted at most 0.001 ms, got 2.000 ms"),
     ],
 )
 def test_a_gate_is_described_with_units(name: str, wanted: float, got: float, words: str) -> None:
@@ -148,3 +149,10 @@ def test_a_gate_is_described_with_units(name: str, wanted: float, got: float, wo
 def test_a_near_miss_is_shown_with_the_decimals_that_tell() -> None:
     gate = GateResult(name="min_speedup", wanted=1.5, got=1.49996, passed=False)
     assert describe(gate) == "min_speedup: wanted at least 1.50000×, got 1.49996×"
+
+
+def test_a_latency_says_on_what_it_was_measured_and_other_figures_do_not() -> None:
+    where = " (measured on some processor, 2 cores, 2 threads, CPUExecutionProvider)"
+    for name, ending in (("max_latency_ms", where), ("min_speedup", "")):
+        gate = GateResult(name=name, wanted=1, got=2, passed=True)
+        assert describe(gate, REPORT.environment) == describe(gate) + ending

@@ -60,6 +60,12 @@ def test_differences_name_key_and_both_values():
     assert resolve({}).differences(changed) == ["prune.sparsity was 0.9 and is now 0.5"]
 
 
+def test_gates_on_a_baseline_are_not_among_the_limits():
+    gates = resolve({"gates": {"min_speedup": 2, "baseline_size_increase": None}}).gates
+    assert {name: limit for name, limit in gates.limits().items() if limit} == {"min_speedup": 2}
+    assert (gates.baseline_accuracy_drop, gates.baseline_size_increase) == (0.5, None)
+
+
 def test_steps_default_to_half_of_the_epochs():
     assert resolve({"finetune": {"epochs": 9}}).prune_steps == 4
     assert resolve({"finetune": {"epochs": 0}}).prune_steps == 1

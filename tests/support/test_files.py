@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from wfpipe.support.errors import InputError
-from wfpipe.support.files import read_bytes, replacing, write_bytes, write_json
+from wfpipe.support.files import (
+    append_text,
+    check_writable,
+    read_bytes,
+    replacing,
+    write_bytes,
+    write_json,
+)
 
 
 def fail_half_way(temporary: Path) -> None:
@@ -69,3 +76,21 @@ def test_folders_and_large_files_are_refused(tmp_path):
     (tmp_path / "large").write_bytes(b"12345")
     with pytest.raises(InputError, match="5 bytes: the limit is 4 bytes"):
         read_bytes(tmp_path / "large", "recipe", limit=4)
+
+
+def test_text_is_appended_and_the_folder_made(tmp_path):
+    for line in ("one\n", "two ×\n"):
+        append_text(tmp_path / "a" / "b.md", line)
+    assert (tmp_path / "a" / "b.md").read_bytes() == "one\ntwo ×\n".encode()
+    with pytest.raises(InputError, match="cannot write"):
+        append_text(tmp_path / "a", "more")
+
+
+def test_a_file_that_could_not_be_written_is_found_before(tmp_path):
+    check_writable(tmp_path / "new" / "file", "--out")
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(InputError, match=r"--out .* is a folder"):
+        check_writable(tmp_path, "--out")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write"):
+        check_writable(tmp_path / "file" / "below", "--out")
