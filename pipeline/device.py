@@ -50,7 +50,7 @@ def place(device: str, precision: Precision = "auto") -> Placement:
     Raises:
         InputError: when the name is unknown or the device is not there.
     """
-    found = _find(device)
+    found = find_device(device)
     if found.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
@@ -64,7 +64,12 @@ def place(device: str, precision: Precision = "auto") -> Placement:
     return Placement(found, bfloat16=precision == "bfloat16")
 
 
-def _find(device: str) -> torch.device:
+def find_device(device: str) -> torch.device:
+    """Return the device that the user named; see :func:`place`.
+
+    Raises:
+        InputError: when the name is unknown or the device is not there.
+    """
     if device == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     kind, _, number = device.partition(":")

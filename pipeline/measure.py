@@ -21,7 +21,7 @@ from ..support.files import read_bytes
 from ..support.progress import Reporter
 from .data.fingerprint import fingerprint
 from .data.source import Data, open_data
-from .device import place
+from .device import find_device
 from .recipe import GateSettings, Recipe, ValidateSettings, Values, resolve
 
 _BATCH = 256
@@ -68,7 +68,7 @@ def measure_files(
     if baseline is not None:
         baseline.check_data(len(data.test), test_set)
         baseline.check_shapes([layer.shape for layer in layers], all_of_them=True)
-    chosen = device or place(recipe.run.device).device
+    chosen = device or find_device(recipe.run.device)
     settings = session_settings(recipe.validate_, chosen)
     on_pruned, on_dense, speedups = _measure(pruned, dense, data, recipe, settings, reporter)
     provider = PROVIDERS[settings.provider]
