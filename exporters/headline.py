@@ -44,9 +44,16 @@ def _outcome(form: Form, *, ships: bool) -> tuple[Status, str]:
         return "no gates", "No gate was set"
     if failed:
         return "failed", f"Failed {len(failed)} of {_counted(len(form.gates))} ({_named(failed)})"
-    return "passed", "Passed " + (
-        "its gate" if len(form.gates) == 1 else f"all {len(form.gates)} gates"
-    )
+    return "passed", f"Passed {all_of(len(form.gates), 'its gate')}"
+
+
+def all_of(gates: int, one: str = "gate") -> str:
+    """Return the number of gates that all passed in words.
+
+    >>> all_of(1), all_of(2), all_of(3)
+    ('gate', 'both gates', 'all 3 gates')
+    """
+    return {1: one, 2: "both gates"}.get(gates, f"all {gates} gates")
 
 
 def _named(failed: list[GateResult]) -> str:

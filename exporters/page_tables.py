@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from .figures import Report, Speedup
 from .forms import DENSE, Form, first_batch, forms
+from .headline import all_of
 from .page_figures import NO_VALUE, colour
 from .plots.bars import bar, interval
 from .plots.scale import Scale, linear_scale
@@ -72,7 +73,8 @@ def _summary_row(form: Form, colour_name: str, cells: Sequence[Cell]) -> Summary
     elif failed:
         words, passed = f"{failed} of {len(form.gates)} failed", False
     else:
-        words, passed = "passed" if len(form.gates) == 1 else f"all {len(form.gates)} passed", True
+        every = all_of(len(form.gates), "").removesuffix(" gates")
+        words, passed = f"{every} passed".lstrip(), True
     badge = _ships(passed) if form.ships else "reference" if form.name == DENSE else ""
     failure = form.failure
     if form.figures is None and failure is None:

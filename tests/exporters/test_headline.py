@@ -11,7 +11,7 @@ from wfpipe.tests.exporters.report_samples import full_report, gates
 def test_the_form_that_ships_is_judged() -> None:
     assert headline(full_report()) == (
         "passed",
-        "Passed all 2 gates: the pruned model in its int8 form is 11.7 times smaller than the "
+        "Passed both gates: the pruned model in its int8 form is 11.7 times smaller than the "
         "dense one once compressed, 1.62 times faster and 0.83 points less accurate.",
     )
 

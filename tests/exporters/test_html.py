@@ -71,7 +71,7 @@ def test_the_parts_come_in_the_order_in_which_they_are_read() -> None:
     report = full_report()
     text = page(report, "prune:\n  damping: 3e-5\n", EVENTS).text
     order = [
-        "Passed all 2 gates: the pruned model in its int8 form", "accuracy latency, batch 1",
+        "Passed both gates: the pruned model in its int8 form", "accuracy latency, batch 1",
         "99.44 %", "All figures", report.verdict, "The run", "Sparsity by layer", "conv.weight",
         "Latency Measured", "median 0.055 ms", "Loss, predicted and measured", "Gates plain",
         "wanted at least 1.10×", "damping: 3e-5", "spinning yes",
