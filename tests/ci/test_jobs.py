@@ -5,6 +5,7 @@ Installing wfpipe takes minutes and is left out here; ``run_in_clean_environment
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from junitparser import Failure, JUnitXml, TestSuite
 from wfpipe.exporters.report import write_report
 from wfpipe.exporters.sizes import deflated_bytes
 from wfpipe.exporters.zeros import layer_figures
+from wfpipe.pipeline.recipe import parse_assignment, resolve
 from wfpipe.tests.ci.jobs import Job, documented, page, run_github_job, run_gitlab_job
 from wfpipe.tests.ci.workspace import BAD, GOOD, write_dense, write_images, write_pruned
 from wfpipe.tests.cli.program import PROGRAM
@@ -120,3 +122,17 @@ def test_the_action_uses_no_other_action_and_its_inputs_are_documented() -> None
     assert all("run" in step and "uses" not in step for step in action["runs"]["steps"])
     for name in (*action["inputs"], *action["outputs"]):
         assert f"`{name}`" in page(REPOSITORY)
+
+
+def test_the_job_in_the_readme_gives_the_action_what_it_takes() -> None:
+    (block,) = re.findall(
+        r"^```yaml\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.M | re.S
+    )
+    (step,) = (
+        s for s in yaml.safe_load(block)["jobs"]["model"]["steps"] if s["uses"] == "./wfpipe"
+    )
+    inputs = yaml.safe_load((REPOSITORY / "action.yml").read_text())["inputs"]
+    required = {name for name, what in inputs.items() if what.get("required")}
+    assert required <= set(step["with"]) <= set(inputs)
+    for line in step["with"]["gates"].splitlines():
+        resolve(parse_assignment(f"gates.{line}"))
