@@ -99,10 +99,13 @@ def take_results(
 
 def show_report(report: Report, reporter: Terminal) -> None:
     """Print the table, the verdict, and the gates of the form that ships."""
+    from ..exporters.forms_table import forms_table
     from ..exporters.outcome import checks, others
     from ..exporters.report import figures_table
 
     reporter.table(figures_table(report))
+    if table := forms_table(report):
+        reporter.table(table)
     reporter.say(report.verdict)
     for line in others(report):
         reporter.say(line)

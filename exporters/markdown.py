@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from .figures import Report
+from .forms_table import forms_table
 from .gates import machine
 from .outcome import Problem, checks, others
 from .report import figures_table
@@ -39,7 +40,9 @@ def markdown(command: str, outcome: Report | Problem) -> str:
         parts.append(_table([("gate", "form", "what was wanted and measured"), *rows]))
     if other := others(outcome):
         parts.append("\n".join(f"* {_text(line)}" for line in other))
-    parts.append(_table([[_text(cell) for cell in row] for row in figures_table(outcome)]))
+    for table in (forms_table(outcome), figures_table(outcome)):
+        if table:
+            parts.append(_table([[_text(cell) for cell in row] for row in table]))
     parts.append(
         f"Measured on {_text(machine(outcome.environment))}, with {outcome.test_samples:,} test "
         f"samples; wfpipe {outcome.environment.wfpipe}, ONNX Runtime "

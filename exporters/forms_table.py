@@ -1,0 +1,49 @@
+"""The forms of a model side by side, as a small table of text."""
+
+from __future__ import annotations
+
+from .figures import Report
+from .forms import DENSE, Form, first_batch, forms
+from .units import format_bytes, format_ms
+
+Row = tuple[str, str, str, str, str, str]
+_NONE = "–"
+
+
+def forms_table(report: Report) -> list[Row]:
+    """Return a row for each form of the model, the header first; they fit 100 columns.
+
+    Returns:
+        Rows of six cells: the form, its accuracy, p50 and speed ratio at the first batch size,
+        deflated size, and whether its gates pass and it ships. No row where there is one form only.
+    """
+    if not report.variants:
+        return []
+    batch = first_batch(report)
+    title = f"p50, batch {batch}" if batch else "p50"
+    header = ("form", "accuracy", title, "dense / form", "deflated size", "gates")
+    return [header, *(_row(form, batch) for form in forms(report))]
+
+
+def _row(form: Form, batch: str | None) -> Row:
+    figures = form.figures
+    if figures is None:
+        return form.name, _NONE, _NONE, _NONE, _NONE, "could not be made"
+    latency = form.latency(batch) if batch else None
+    speed = form.speedup.get(batch) if batch else None
+    return (
+        form.name,
+        _NONE if figures.accuracy is None else f"{figures.accuracy:.2f} %",
+        format_ms(latency.p50) if latency else _NONE,
+        f"{speed.ratio:.2f}× ({speed.low:.2f}× to {speed.high:.2f}×)" if speed else _NONE,
+        format_bytes(figures.deflated_bytes),
+        _gates(form),
+    )
+
+
+def _gates(form: Form) -> str:
+    if form.name == DENSE:
+        return ""
+    failed = form.failed_gates
+    outcome = f"{failed} of {len(form.gates)} failed" if failed else "passed" * bool(form.gates)
+    return ", ".join(part for part in (outcome, "ships" * form.ships) if part)
