@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from .headline import headline
 from .page_figures import latency_figures, loss_figure, run_figures
 from .page_tables import MOST_BARS, all_figures, layer_rows, layer_table, summary
 from .run_log import Event
+
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|kB|MB|GB|bytes|points|nats|samples/s)(?!\w))")
 
 
 def render(report: Report, recipe: str | None = None, events: Sequence[Event] = ()) -> str:
@@ -101,7 +104,7 @@ def _environment(report: Report) -> list[tuple[str, str]]:
 @cache
 def page_templates() -> Environment:
     """Return the templates of the pages; everything put into them is escaped."""
-    return Environment(
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "pages"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -109,3 +112,14 @@ def page_templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    templates.filters["tied"] = tied
+    return templates
+
+
+def tied(text: str) -> str:
+    """Tie each number to its unit, so that no line breaks between them.
+
+    >>> tied("6.2 times, 304.0 kB of 2 files") == "6.2 times, 304.0\N{NO-BREAK SPACE}kB of 2 files"
+    True
+    """
+    return _UNIT.sub("\N{NO-BREAK SPACE}", text)
