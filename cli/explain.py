@@ -7,12 +7,16 @@ import click
 from ..support.errors import CheckFailed, InputError
 
 BAD_INPUT, CHECK_FAILED, FAULT = 2, 3, 1
+_LONGEST_LINE = 2000  # characters
 
 
 def explain(error: Exception) -> tuple[int, str]:
     """Return the exit code of an error, and the line that says what to do about it."""
     code, line = _explain(error)
-    return code, " ".join(line.split())
+    line = " ".join(line.split())
+    if len(line) > _LONGEST_LINE:  # a file from elsewhere chose some of it
+        line = f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
+    return code, line
 
 
 def _explain(error: Exception) -> tuple[int, str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import reprlib
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from ..support.errors import InputError
+from ..support.errors import InputError, shown
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -31,11 +30,11 @@ def parse_document(raw: bytes, kind: type[Document], schema: str, what: str) -> 
         raise InputError(f"{what} is not valid JSON") from None
     found = content.get("schema") if isinstance(content, dict) else None
     if found != schema:
-        raise InputError(f"{what} must have the schema {schema!r}, got {reprlib.repr(found)}")
+        raise InputError(f"{what} must have the schema {schema!r}, got {shown(found)}")
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        where = reprlib.repr(".".join(str(part) for part in problem["loc"]))
+        where = shown(".".join(str(part) for part in problem["loc"]))
         rule = " ".join(problem["msg"].removeprefix("Value error, ").split())
         raise InputError(f"{what}: {where}: {rule}") from None

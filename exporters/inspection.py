@@ -187,7 +187,7 @@ def _safetensors(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, 
     except FileNotFoundError:
         raise InputError(f"{what} does not exist") from None
     except (OSError, SafetensorError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise InputError(f"{what} is not a safetensors file: {reason}") from None
     header.pop("__metadata__", None)
     content: Array = np.memmap(path, np.uint8, "r")[length_bytes + length :]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any
+
+_SHOWN = 100  # characters of a name in an error
 
 
 class InputError(Exception):
@@ -24,7 +28,29 @@ def unknown(thing: str, name: str, known: Iterable[str], *, more: str = "") -> I
         more: a sentence about other forms that are accepted, if any.
     """
     names = sorted(known)
+    if len(name) > _SHOWN:
+        name = name[: _SHOWN - 1] + "…"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     tail = f" {more}" if more else ""
     return InputError(f"unknown {thing} {name!r}: {hint}known: {', '.join(names)}.{tail}")
+
+
+def shown(value: Any) -> str:
+    """Return a value for an error: on one line, short however large the value is."""
+    return _SHORT.repr(value)
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 2
+        self.maxstring = self.maxother = self.maxlong = _SHOWN
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Show an integer; Python refuses to write out one of thousands of digits."""
+        bits = x.bit_length()
+        return f"an integer of {bits} bits" if bits > 4 * _SHOWN else super().repr_int(x, level)
+
+
+_SHORT = _Short()

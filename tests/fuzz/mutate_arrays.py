@@ -50,7 +50,7 @@ def mutate_npy(content: bytes, rng: Random) -> bytes:
     raw = header.encode("utf-8", "replace") + b"\n"
     length = len(raw) if rng.random() < 0.8 else number(rng, len(raw)) % 65536
     version = bytes(rng.choice(((1, 0), (1, 0), (1, 0), (2, 0), (3, 0), (9, 9))))
-    size = struct.pack("<H" if version[0] == 1 else "<L", length)
+    size = struct.pack("<H", length % 65536) if version[0] == 1 else struct.pack("<L", length)
     return b"\x93NUMPY" + version + size + raw + data
 
 

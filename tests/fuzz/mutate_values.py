@@ -19,6 +19,13 @@ _SNIPPETS = (
         f"  {chr(b)}: &{chr(b)} [{', '.join(['*' + ('n' if b == 97 else chr(b - 1))] * 8)}]\n"
         for b in range(97, 109)
     ) + "  pattern: *l\n",
+    "prune: {pattern: [&a [x, x, x, x, x, x, x, x, x], " + ", ".join(
+        f"&{chr(b)} [{', '.join(['*' + chr(b - 1)] * 9)}]" for b in range(98, 112)
+    ) + "]}\n",
+    "a: &a {x: 1, y: 2}\n" + "".join(
+        f"{chr(b)}: &{chr(b)} {{<<: [{', '.join(['*' + chr(b - 1)] * 9)}]}}\n"
+        for b in range(98, 115)
+    ),
     "m: &m {a: 1}\n<<: [*m, *m]\n<<: *m\n", "x: !!python/object/apply:os.system ['echo']\n",
     "run: !!python/name:os.system\n", "[" * 3000, "{a: " * 2000, "? [a, b]\n: c\n", "\t- x\n",
     "prune: {sparsity: 0x" + "f" * 20_000 + "}\n", "prune: {sparsity: " + "9" * 20_000 + "}\n",

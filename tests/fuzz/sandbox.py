@@ -72,9 +72,9 @@ class Sandbox:
             fault = "wrote outside its folder"
         return fault
 
-    def _outside(self) -> list[str]:
-        """Return what lies around the folder of the input."""
-        return sorted(str(path) for path in (*self.root.iterdir(), *(self.root / "in").iterdir()))
+    def _outside(self) -> list[int]:
+        """Return when the folders around that of the input last got or lost an entry, in ns."""
+        return [folder.stat().st_mtime_ns for folder in (self.root, self.root / "in")]
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._watching:

@@ -122,7 +122,7 @@ def _put(path: Path, content: bytes) -> None:
 
 def _validate(model: Path, against: Path | None = None) -> None:
     dense = against or model.with_name("dense.onnx")
-    settings = ("validate.runs=20", "validate.batches=1", "validate.threads=1")
+    settings = ("validate.runs=100", "validate.batches=1", "validate.threads=1")
     main(
         [
             "validate", str(model), "--against", str(dense), "--device", "cpu",
