@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from ..support.errors import InputError, unknown
+from ..support.errors import InputError, shown, unknown
 from ..support.files import read_bytes
+from ..support.yaml_values import load_yaml
 from .fields import Channels, PositiveInts, Section, as_list, split
 from .prune_settings import PruneSettings as PruneSettings
 
@@ -199,16 +200,16 @@ def read_recipe_file(path: Path) -> Values:
     """
     raw = read_bytes(path, "recipe", limit=1 << 20)
     try:
-        content = yaml.safe_load(raw)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where is not None else ""
-        raise InputError(f"recipe {str(path)!r} is not valid YAML{line}") from None
+        content = load_yaml(raw)
+    except ValueError as error:
+        raise InputError(f"recipe {str(path)!r} is {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"recipe {str(path)!r} must hold sections such as 'prune:'")
     for section, values in content.items():
         if not isinstance(values, dict):
-            raise InputError(f"recipe {str(path)!r}: section {section!r} must hold keys and values")
+            raise InputError(
+                f"recipe {str(path)!r}: section {shown(section)} must hold keys and values"
+            )
     return content
 
 
@@ -217,11 +218,11 @@ def parse_assignment(text: str) -> Values:
     path, equals, raw = text.partition("=")
     section, dot, key = path.strip().partition(".")
     if not equals or not dot or not section or not key:
-        raise InputError(f"--set takes SECTION.KEY=VALUE, got {text!r}")
+        raise InputError(f"--set takes SECTION.KEY=VALUE, got {shown(text)}")
     try:
-        value = yaml.safe_load(raw)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise InputError(f"--set {path}: {raw!r} is not a valid YAML value") from None
+        value = load_yaml(raw)
+    except ValueError:
+        raise InputError(f"--set {path}: {shown(raw)} is not a valid YAML value") from None
     return {section: {key: value}}
 
 
@@ -294,4 +295,4 @@ def _first_problem(error: ValidationError) -> str:
         known = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
         match = difflib.get_close_matches(str(problem["input"]), known, n=1, cutoff=0.5)
         near = f"; did you mean {match[0]!r}?" if match else ""
-    return f"{where} {message}, got {problem['input']!r}{near}"
+    return f"{where} {message}, got {shown(problem['input'])}{near}"
