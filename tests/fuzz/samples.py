@@ -179,7 +179,8 @@ def _quantised() -> onnx.ModelProto:
         make("Gelu", ["m"], ["logits"], domain="com.microsoft"),
     ]
     tensors: dict[str, Array] = {
-        "s": np.array(0.1, np.float32), "z": np.array(0, np.int8), "wq": (_weights(20, CLASSES) * 40).astype(np.int8),
+        "s": np.array(0.1, np.float32), "z": np.array(0, np.int8),
+        "wq": (_weights(20, CLASSES) * 40).astype(np.int8),
         "ws": np.full(CLASSES, 0.01, np.float32), "wz": np.zeros(CLASSES, np.int8),
     }  # fmt: skip
     return _model(nodes, tensors)
