@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..support.errors import InputError
 from .documents import parse_document
 from .figures import Environment, ModelFigures, Report, Speedup
 from .preprocessing import Preprocessing
@@ -14,10 +15,15 @@ from .preprocessing import Preprocessing
 MANIFEST_SCHEMA: Final = "wfpipe-manifest/1"
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
+ORT_MODEL_FILE = "model.ort"
+CARD_FILE = "MODEL_CARD.md"
+SIGNATURE_FILE = "manifest.sig"
 GOLDEN_INPUTS_FILE = "golden/inputs.npy"
 GOLDEN_OUTPUTS_FILE = "golden/outputs.npy"
 PROGRAM_FILE = "infer.py"
-PACKED_FILES = (PROGRAM_FILE, MODEL_FILE, GOLDEN_INPUTS_FILE, GOLDEN_OUTPUTS_FILE)
+
+PLAIN = "plain"  # the form of the model that model.onnx of a run is
+ORT = "ort"  # the form in ONNX Runtime's own format
 
 LARGEST_TOLERANCE = 0.05  # above it, golden samples would say little about the model
 MAX_GOLDEN_SAMPLES = 1024
@@ -52,7 +58,7 @@ class Golden(_Part):
 
 
 class PackedFigures(_Part):
-    """What was measured before packing; ``pruned`` is the model of the package."""
+    """What was measured before packing; ``pruned`` is the form of the model in the package."""
 
     test_samples: int
     dense: ModelFigures
@@ -61,13 +67,23 @@ class PackedFigures(_Part):
     environment: Environment
 
     @classmethod
-    def of(cls, report: Report) -> PackedFigures:
-        """Take over the figures of a report."""
+    def of(cls, report: Report, variant: str = PLAIN) -> PackedFigures:
+        """Take over the figures of one form of the model from a report.
+
+        Raises:
+            InputError: when the report has no figures of that form.
+        """
+        figures, speedup = report.pruned, report.speedup
+        if variant != PLAIN:
+            form = report.variants.get(variant)
+            if form is None or form.figures is None:
+                raise InputError(f"the report has no figures of the form {variant!r} of the model")
+            figures, speedup = form.figures, form.speedup
         return cls(
             test_samples=report.test_samples,
             dense=report.dense,
-            pruned=report.pruned,
-            speedup=report.speedup,
+            pruned=figures,
+            speedup=speedup,
             environment=report.environment,
         )
 
@@ -76,7 +92,7 @@ class Versions(_Part):
     """With what the package was made."""
 
     wfpipe: str
-    opset: int = Field(description="ONNX operator set of the model")
+    opset: int | None = Field(description="ONNX operator set of the model; null for model.ort")
     onnxruntime: str = Field(description="that computed the golden outputs")
 
 
@@ -84,7 +100,12 @@ class Manifest(_Part):
     """The content of ``manifest.json``; null where the model does not say."""
 
     schema_: Literal["wfpipe-manifest/1"] = Field(default=MANIFEST_SCHEMA, alias="schema")
-    files: dict[str, PackedFile] = Field(description="every file but the manifest, by name")
+    files: dict[str, PackedFile] = Field(
+        description="every file but the manifest and its signature, by name"
+    )
+    variant: str = Field(
+        default=PLAIN, pattern="^[a-z0-9-]+$", description="form of the model that was packed"
+    )
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing | None
@@ -95,10 +116,20 @@ class Manifest(_Part):
     golden: Golden
     versions: Versions
 
+    @property
+    def model_file(self) -> str:
+        """The name of the model in the package."""
+        return model_file(self.variant)
+
     def to_bytes(self) -> bytes:
         """Return the manifest as UTF-8 JSON, the same bytes for the same content."""
         content = self.model_dump(mode="json", by_alias=True)
         return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def model_file(variant: str) -> str:
+    """Return the name that the model has in a package that holds this form of it."""
+    return ORT_MODEL_FILE if variant == ORT else MODEL_FILE
 
 
 def parse_manifest(raw: bytes, what: str) -> Manifest:

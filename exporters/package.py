@@ -15,72 +15,120 @@ from ..support.files import read_bytes
 from ..support.version import __version__
 from .archive import MAX_MEMBER_BYTES, write_archive
 from .figures import Report
+from .golden import stored_inputs
 from .manifest import (
+    CARD_FILE,
     GOLDEN_INPUTS_FILE,
     GOLDEN_OUTPUTS_FILE,
     MANIFEST_FILE,
     MAX_GOLDEN_SAMPLES,
-    MODEL_FILE,
+    ORT,
+    PLAIN,
     PROGRAM_FILE,
+    SIGNATURE_FILE,
     Golden,
     Manifest,
     PackedFigures,
     PackedFile,
     Versions,
+    model_file,
 )
-from .package_model import Array, PackableModel, load_model, run_samples
+from .model_card import model_card
+from .package_model import Array, PackableModel, open_packable, run_samples
+from .signing import SigningKey
+from .sizes import deflated_bytes
 
 GOLDEN_TOLERANCE = 1e-4  # as for the parity of the export: above rounding, below any other network
+FORM_TOLERANCE = {"fp16": 0.01, "int8": 0.05}
+"""For forms that processors round each in their own way: a heuristic."""
 
 
 def write_package(
-    path: Path, *, model: Path, golden_inputs: Array, report: Report | None
-) -> Manifest:
+    path: Path,
+    *,
+    model: Path,
+    golden_inputs: Array,
+    report: Report | None,
+    variant: str = PLAIN,
+    sign: SigningKey | None = None,
+) -> tuple[Manifest, str]:
     """Pack a model: the same arguments give the same bytes on the same machine.
 
     Args:
         path: the package to write.
-        model: an ONNX file that takes one float32 batch to one output.
-        golden_inputs: samples as the network takes them, float32 (n, *shape), a few.
+        model: a file that takes one float32 batch to one output: ONNX, or ``.ort``.
+        golden_inputs: samples as the network takes them, float32 (n, *shape), a few; of these as
+            many are packed as are small beside the model, at least one.
         report: the figures of the model, or ``None`` to pack it without.
+        variant: which form of the model the file is: ``plain`` or a name of ``report.variants``.
+        sign: the key to sign the manifest with; ``None``: the package is not signed.
 
     Returns:
-        The manifest of the package.
+        The manifest of the package, and its model card.
 
     Raises:
         InputError: when the model cannot be packed, the samples do not fit it, the report is of
             another file, or the package cannot be written.
     """
     what = f"model {str(model)!r}"
-    packed = load_model(read_bytes(model, "model", limit=MAX_MEMBER_BYTES), what)
+    content = read_bytes(model, "model", limit=MAX_MEMBER_BYTES)
+    if (model.suffix == ".ort") != (variant == ORT):
+        raise InputError(f"{what} is not a file of the form {variant!r}")
+    packed = open_packable(model, what)
     _check_samples(golden_inputs, packed, what)
-    if report is not None and report.pruned.file_bytes != len(packed.content):
-        raise InputError(
-            f"{what} has {len(packed.content)} bytes and the report is of a file of "
-            f"{report.pruned.file_bytes} bytes: pass the report of this model"
-        )
-    outputs = run_samples(packed, golden_inputs, what)
+    figures = None if report is None else _figures(report, variant, len(content), what)
+    stored = stored_inputs(
+        golden_inputs,
+        packed.preprocessing,
+        figures.pruned.deflated_bytes if figures else deflated_bytes(model),
+    )
+    outputs = run_samples(model, golden_inputs[: len(stored)], what)
     _check_outputs(outputs, packed, what)
     members = {
         PROGRAM_FILE: resources.files(__package__).joinpath(PROGRAM_FILE).read_bytes(),
-        MODEL_FILE: packed.content,
-        GOLDEN_INPUTS_FILE: _npy(golden_inputs),
+        model_file(variant): content,
+        GOLDEN_INPUTS_FILE: _npy(stored),
         GOLDEN_OUTPUTS_FILE: _npy(outputs),
     }
     manifest = Manifest(
         files={name: describe_file(content) for name, content in members.items()},
+        variant=variant,
         inputs=(packed.input,),
         outputs=(packed.output,),
         preprocessing=packed.preprocessing,
         class_names=packed.class_names,
         sparsity=packed.sparsity,
         recipe_digest=packed.recipe_digest,
-        figures=None if report is None else PackedFigures.of(report),
-        golden=Golden(samples=len(golden_inputs), tolerance=GOLDEN_TOLERANCE),
+        figures=figures,
+        golden=Golden(
+            samples=len(stored), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE)
+        ),
         versions=Versions(wfpipe=__version__, opset=packed.opset, onnxruntime=ort.__version__),
     )
-    write_archive(path, {MANIFEST_FILE: manifest.to_bytes(), **members})
-    return manifest
+    card = model_card(manifest, report)
+    members[CARD_FILE] = card.encode()
+    files = {**manifest.files, CARD_FILE: describe_file(members[CARD_FILE])}
+    manifest = manifest.model_copy(update={"files": files})
+    _write(path, manifest, members, sign)
+    return manifest, card
+
+
+def _write(
+    path: Path, manifest: Manifest, members: dict[str, bytes], sign: SigningKey | None
+) -> None:
+    raw = manifest.to_bytes()
+    signature = {} if sign is None else {SIGNATURE_FILE: sign.signature(raw)}
+    write_archive(path, {MANIFEST_FILE: raw, **signature, **members})
+
+
+def _figures(report: Report, variant: str, size: int, what: str) -> PackedFigures:
+    figures = PackedFigures.of(report, variant)
+    if figures.pruned.file_bytes != size:
+        raise InputError(
+            f"{what} has {size} bytes and the report is of a file of "
+            f"{figures.pruned.file_bytes} bytes: pass the report of this model"
+        )
+    return figures
 
 
 def describe_file(content: bytes) -> PackedFile:
