@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from ..support.errors import InputError
-from .session import PROVIDERS, reason
+from .session import ON_GPU, reason
 
 Array = np.ndarray[Any, Any]
 
@@ -79,7 +79,7 @@ class _Bound:
         self._names = [outputs[0].name]
         self._output: Array | None = None
         self._binding: Any = None
-        if session.get_providers()[0] == PROVIDERS["cuda"]:
+        if session.get_providers()[0] in ON_GPU:
             self._binding = session.io_binding()
             on_device = ort.OrtValue.ortvalue_from_numpy(self._batch, "cuda", 0)
             self._binding.bind_ortvalue_input(inputs[0].name, on_device)

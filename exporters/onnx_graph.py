@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import GraphProto, TensorProto
+from onnx import GraphProto, NodeProto, TensorProto
 
 from ..support.errors import InputError
 from ..support.files import read_bytes
@@ -31,12 +31,6 @@ def read_model(path: Path) -> onnx.ModelProto:
     return model
 
 
-def initializers(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Yield every initializer of ``model``, also those of graphs inside its nodes."""
-    for graph in graphs(model.graph):
-        yield from graph.initializer
-
-
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
     """Yield ``graph`` and the graphs in its nodes' attributes, at any depth."""
     yield graph
@@ -55,6 +49,22 @@ def weights(model: onnx.ModelProto) -> dict[str, TensorProto]:
     MatMul node takes, directly or through Transpose and Identity nodes.
     """
     found: dict[str, TensorProto] = {}
+    for use in weight_uses(model):
+        found.setdefault(message_text(use.tensor.name), use.tensor)
+    return found
+
+
+class WeightUse(NamedTuple):
+    """A node that takes a weight as the input of this number."""
+
+    node: NodeProto
+    place: int
+    tensor: TensorProto
+
+
+def weight_uses(model: onnx.ModelProto) -> list[WeightUse]:
+    """Return each use of each weight of ``model``, as :func:`weights` finds them, in order."""
+    found: list[WeightUse] = []
     _collect(model.graph, {}, found)
     return found
 
@@ -73,9 +83,7 @@ def to_array(tensor: TensorProto, path: Path) -> np.ndarray[Any, Any]:
         ) from error
 
 
-def _collect(
-    graph: GraphProto, outer: Mapping[str, TensorProto], found: dict[str, TensorProto]
-) -> None:
+def _collect(graph: GraphProto, outer: Mapping[str, TensorProto], found: list[WeightUse]) -> None:
     known = {**outer, **{tensor.name: tensor for tensor in graph.initializer}}
     for node in graph.node:
         source = node.input[0] if node.input else ""
@@ -88,7 +96,7 @@ def _collect(
         for index in _WEIGHT_INPUTS.get(node.op_type, ()):
             tensor = known.get(node.input[index]) if index < len(node.input) else None
             if tensor is not None and len(tensor.dims) >= 2:
-                found.setdefault(message_text(tensor.name), tensor)
+                found.append(WeightUse(node, index, tensor))
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:

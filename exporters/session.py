@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import hashlib
 import os
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +19,13 @@ from ..support.errors import InputError
 from .denormals import flushing
 from .quiet import captured_stderr, quiet
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+Provider = Literal["cpu", "cuda", "tensorrt"]
+PROVIDERS: dict[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+ON_GPU = frozenset({PROVIDERS["cuda"], PROVIDERS["tensorrt"]})
 
 _SHAPE_OPERATORS = frozenset(
     {
@@ -62,7 +73,7 @@ class SessionSettings:
     numbers count as zero, as they slow the processor down.
     """
 
-    provider: Literal["cpu", "cuda"]
+    provider: Provider
     threads: int
     spinning: bool = True
     flush_denormals: bool = True
@@ -81,24 +92,24 @@ def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     Raises:
         InputError: when the file cannot be read or run, or when the provider is not really used.
     """
-    if settings.provider == "cuda":
-        return _open_cuda(path, settings)
+    if settings.provider != "cpu":
+        return _open_on_gpu(path, settings)
     session, failure, _ = _create(path, settings, strict=False)
     if session is None:
         raise InputError(_unreadable(path, failure))
     return session
 
 
-def _open_cuda(path: Path, settings: SessionSettings) -> ort.InferenceSession:
-    """Open a session on CUDA without a way back to the CPU.
+def _open_on_gpu(path: Path, settings: SessionSettings) -> ort.InferenceSession:
+    """Open a session on CUDA or TensorRT without a way back to the CPU.
 
     ONNX Runtime places arithmetic on shapes on the CPU on purpose and counts it as a fallback
     all the same. Where it refuses a model for that, the model is opened with the fallback, and
     each node that went to the CPU is looked at.
     """
-    wanted = PROVIDERS["cuda"]
+    wanted = PROVIDERS[settings.provider]
     if wanted not in ort.get_available_providers():
-        raise InputError(_no_cuda("this onnxruntime is built without it", "onnxruntime-gpu"))
+        raise InputError(_not_there(settings, "this onnxruntime is built without it"))
     with quiet():
         ort.preload_dlls()
     session, failure, notices = _create(path, settings, strict=True)
@@ -106,15 +117,17 @@ def _open_cuda(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     if refused:
         session, failure, notices = _create(path, settings, strict=False)
     if session is None and re.search("CUDA (failure|error)|CUDNN|CUBLAS", failure):
-        raise InputError(_no_cuda(reason(failure).partition(" ; ")[0], "onnxruntime-gpu"))
+        raise InputError(_not_there(settings, reason(failure).partition(" ; ")[0]))
+    if session is None and "install TensorRT libraries" in failure:
+        raise InputError(_not_there(settings, _provider_cause(notices)))
     if session is None:
         raise InputError(_unreadable(path, failure))
     if session.get_providers()[0] != wanted:
-        raise InputError(_no_cuda(_provider_cause(notices), "onnxruntime-gpu[cuda,cudnn]"))
+        raise InputError(_not_there(settings, _provider_cause(notices), loaded=True))
     if refused and (strangers := _computed_on_cpu(session)):
         raise InputError(
-            f"model {str(path)!r} does not run on CUDA alone: ONNX Runtime computes "
-            f"{', '.join(strangers)} on the CPU; validate it with validate.provider=cpu"
+            f"model {str(path)!r} does not run on {_NAMES[settings.provider]} alone: ONNX Runtime "
+            f"computes {', '.join(strangers)} on the CPU; validate it with validate.provider=cpu"
         )
     return session
 
@@ -124,7 +137,7 @@ def _create(
 ) -> tuple[ort.InferenceSession | None, str, str]:
     """Return the session, or None with what went wrong, and what the native code printed."""
     options = _options(settings)
-    if settings.provider == "cuda":
+    if settings.provider != "cpu":
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -132,11 +145,48 @@ def _create(
     with captured_stderr() as notices, flushing(settings.flush_denormals):
         try:
             session = ort.InferenceSession(
-                str(path), options, providers=[PROVIDERS[settings.provider]], enable_fallback=0
+                str(path), options, providers=[_provider(path, settings)], enable_fallback=0
             )
         except Exception as error:  # the runtime's own classes derive from Exception alone
             failure = str(error)
     return session, failure, notices.text
+
+
+def _provider(path: Path, settings: SessionSettings) -> str | tuple[str, dict[str, str]]:
+    """Return the provider with its options.
+
+    TensorRT may use its sparse kernels, which need two zeros in each four weights. It keeps what
+    it compiles for a file, in a folder of this process, as each file is opened many times.
+    """
+    name = PROVIDERS[settings.provider]
+    if settings.provider != "tensorrt":
+        return name
+    state = path.stat() if path.exists() else None
+    content = f"{path.resolve()} {state and (state.st_mtime_ns, state.st_size)}"
+    engines = Path(_engines()) / hashlib.sha256(content.encode()).hexdigest()
+    return name, {
+        "trt_sparsity_enable": "1",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(engines),
+    }
+
+
+@cache
+def _engines() -> str:
+    folder = tempfile.mkdtemp(prefix="wfpipe-engines-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def session_entries(settings: SessionSettings) -> dict[str, str]:
+    """Return ONNX Runtime's configuration entries for ``settings``."""
+    entries = {
+        "session.intra_op.allow_spinning": settings.spinning,
+        # Threads of one session must not take cores from another session that is being timed.
+        "session.force_spinning_stop": settings.spinning,
+        "session.set_denormal_as_zero": settings.flush_denormals,
+    }
+    return {key: "1" if value else "0" for key, value in entries.items()}
 
 
 def _options(settings: SessionSettings) -> ort.SessionOptions:
@@ -145,14 +195,8 @@ def _options(settings: SessionSettings) -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
-    entries = {
-        "session.intra_op.allow_spinning": settings.spinning,
-        # Threads of one session must not take cores from another session that is being timed.
-        "session.force_spinning_stop": settings.spinning,
-        "session.set_denormal_as_zero": settings.flush_denormals,
-    }
-    for key, value in entries.items():
-        options.add_session_config_entry(key, "1" if value else "0")
+    for key, value in session_entries(settings).items():
+        options.add_session_config_entry(key, value)
     return options
 
 
@@ -167,10 +211,17 @@ def _computed_on_cpu(session: ort.InferenceSession) -> list[str]:
     return sorted(on_cpu - _SHAPE_OPERATORS)
 
 
-def _no_cuda(cause: str, package: str) -> str:
+_NAMES = {"cpu": "the CPU", "cuda": "CUDA", "tensorrt": "TensorRT"}
+
+
+def _not_there(settings: SessionSettings, cause: str, *, loaded: bool = False) -> str:
+    package = "onnxruntime-gpu[cuda,cudnn]" if loaded else "onnxruntime-gpu"
+    remedy = f"Install it with: pip install '{package}'"
+    if settings.provider == "tensorrt":
+        remedy = "Install it with: pip install 'onnxruntime-gpu[cuda,cudnn]' tensorrt"
     return (
-        f"provider 'cuda' cannot be used: {cause}; available here: cpu. "
-        f"Install it with: pip install '{package}', or set validate.provider=cpu"
+        f"provider {settings.provider!r} cannot be used: {cause}; available here: cpu. {remedy}, "
+        "or set validate.provider=cpu"
     )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto
 
-from .onnx_graph import initializers, read_model, to_array
+from .onnx_graph import graphs, read_model, to_array
 from .session import SessionSettings, open_session
+from .variants.ort_format import float_tensors, is_ort
 
 _CHUNK = 1 << 20
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -35,15 +36,28 @@ def deflated_bytes(path: Path) -> int:
 
 
 def nonzeros(path: Path) -> int:
-    """Return how many numbers in the float initializers of the file are not zero.
+    """Return how many numbers in the file's float and quantised tensors are not zero.
+
+    Those of a sparse tensor count like those of a plain one; a quantised number is zero where it
+    equals the zero point, which wfpipe keeps at 0 for weights.
 
     Raises:
-        InputError: when the file is not a readable ONNX file.
+        InputError: when the file is not a readable ONNX file or one in ONNX Runtime's format.
     """
+    if is_ort(path):
+        return sum(int(np.count_nonzero(values)) for values in float_tensors(path))
+    model = read_model(path)
+    quantised = {
+        node.input[0]
+        for graph in graphs(model.graph)
+        for node in graph.node
+        if node.op_type == "DequantizeLinear"
+    }
     return sum(
         int(np.count_nonzero(to_array(tensor, path)))
-        for tensor in initializers(read_model(path))
-        if tensor.data_type in _FLOATS
+        for graph in graphs(model.graph)
+        for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer))
+        if tensor.data_type in _FLOATS or tensor.name in quantised
     )
 
 

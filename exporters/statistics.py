@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ confidence 459 would do (0.99^n <= 0.01): too few to say by how much.
 """
 
 _RESAMPLES = 9999
+_PERCENTS = tuple(range(0, 101, 5))
+_Z = 1.959963984540054  # of a normal distribution, 2.5 % lie above it
 
 
 def summarise(times_ms: Times, batch: int) -> Latency:
@@ -39,7 +42,24 @@ def summarise(times_ms: Times, batch: int) -> Latency:
         p99=p99 if times_ms.size >= P99_RUNS else None,
         throughput=1000.0 * batch / p50,
         runs=times_ms.size,
+        quantiles=tuple(float(value) for value in np.percentile(times_ms, _PERCENTS)),
     )
+
+
+def wilson(correct: int, samples: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share in percent, from ``correct`` of ``samples``.
+
+    The score interval of Wilson (1927), "Probable inference, the law of succession, and
+    statistical inference": it holds near 0 and 100 %, and for few samples.
+
+    >>> [round(bound, 2) for bound in wilson(90, 100)]
+    [82.56, 94.48]
+    """
+    share, z2 = correct / samples, _Z * _Z
+    middle = share + z2 / (2 * samples)
+    spread = _Z * math.sqrt(share * (1 - share) / samples + z2 / (4 * samples * samples))
+    low, high = ((middle + sign * spread) / (1 + z2 / samples) for sign in (-1, 1))
+    return 100 * max(0.0, low), 100 * min(1.0, high)
 
 
 def speedup(dense_ms: Times, pruned_ms: Times, seed: int) -> Speedup:

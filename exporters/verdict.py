@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .figures import ModelFigures, Speedup
-from .session import PROVIDERS
+from .session import ON_GPU
 
 
 def verdict(
@@ -73,7 +73,7 @@ def _ratios(speedups: Mapping[str, Speedup], sizes: list[str]) -> str:
 
 
 def _advice(provider: str) -> str:
-    device = "GPU" if provider == PROVIDERS["cuda"] else "CPU"
+    device = "GPU" if provider in ON_GPU else "CPU"
     return (
         f"ONNX Runtime's {device} kernels are dense: they multiply by zeros as by any number, so "
         "zeros at any place gain size and not time. Faster would be: removing whole channels, 2:4 "

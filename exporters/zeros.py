@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..support.errors import CheckFailed
 from .figures import LayerFigures
+from .macs import macs_by_weight
 from .onnx_clean import TINY
 from .onnx_graph import read_model, to_array, weights
 
@@ -91,16 +92,19 @@ def check_zeros(
 
 
 def layer_figures(path: Path) -> list[LayerFigures]:
-    """Count the zeros of every weight tensor of the ONNX file at ``path``, in order of use.
+    """Count zeros and multiplications of every weight of the file at ``path``, in order of use.
 
     Raises:
         InputError: when the file cannot be read.
     """
     figures = []
+    macs = macs_by_weight(path)
     for name, tensor in weights(read_model(path)).items():
         array = to_array(tensor, path)
         sparsity = float(np.mean(array == 0)) if array.size else 0.0
-        figures.append(LayerFigures(name=name, shape=array.shape, sparsity=sparsity))
+        figures.append(
+            LayerFigures(name=name, shape=array.shape, sparsity=sparsity, macs=macs.get(name))
+        )
     return figures
 
 

@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from ..exporters.variants import FILES, OPERATORS_FILE
 from ..support.errors import InputError
 from ..support.files import cannot_write, write_text
 from ..support.memory import format_size
@@ -24,16 +25,23 @@ class RunDirectory:
         self.masks = path / "masks.safetensors"
         self.dense = path / "dense.onnx"
         self.model = path / "model.onnx"
+        self.variants = {name: path / file for name, file in FILES.items()}
+        self.operators = path / OPERATORS_FILE
         self.report = path / "report.json"
         self.page = path / "report.html"
         self.package = path / "package.zip"
 
-    def files(self) -> list[Path]:
-        """Return every file a run may leave, the one that marks the folder as a run last."""
+    def main_files(self) -> list[Path]:
+        """Return the files that every finished run leaves, whatever its recipe."""
         return [
             self.checkpoint, self.log, self.weights, self.masks, self.dense, self.model,
-            self.report, self.page, self.package, self.recipe,
+            self.report, self.page, self.recipe,
         ]  # fmt: skip
+
+    def files(self) -> list[Path]:
+        """Return every file a run may leave, the one that marks the folder as a run last."""
+        others = [*self.variants.values(), self.operators, self.package]
+        return [*others, *self.main_files()]
 
     def holds_run(self) -> bool:
         """Tell whether a file of a run is there."""

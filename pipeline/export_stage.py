@@ -20,12 +20,10 @@ from ..support.files import write_bytes
 from ..support.version import __version__
 from .data.source import Data
 from .job import Job
-from .measure import session_settings
+from .measure import PARITY_SAMPLES, session_settings
 from .prune_stage import accuracy_now
 from .pruning.masks import sparsity
-
-PARITY_SAMPLES = 128
-"""Test samples on which a file is compared with PyTorch (64 are the least that count)."""
+from .variants_stage import check_excluded
 
 
 def dense_stage(job: Job) -> None:
@@ -45,6 +43,7 @@ def dense_stage(job: Job) -> None:
             content, _ = _checked_export(job, job.directory.dense.name, dense)
         except UnusedWeight as error:
             raise InputError(str(error)) from None
+        check_excluded(job.recipe.export, content)
     if not job.begun:
         job.directory.begin(job.recipe)
         job.begun = True

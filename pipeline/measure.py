@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,10 +11,11 @@ from ..exporters.baseline import Baseline, Tolerances, check_baseline
 from ..exporters.environment import describe_environment
 from ..exporters.figures import REPORT_SCHEMA, GateResult, ModelFigures, Report, Speedup
 from ..exporters.gates import check_gates
+from ..exporters.onnx_graph import read_model
 from ..exporters.package_model import load_model
 from ..exporters.report import write_report
 from ..exporters.session import PROVIDERS, SessionSettings, default_threads
-from ..exporters.validation import validate_files
+from ..exporters.validation import Form, Measured, validate_files
 from ..exporters.verdict import verdict
 from ..exporters.zeros import ZeroCount, file_sparsity, layer_figures
 from ..support.errors import InputError
@@ -25,6 +27,8 @@ from .device import find_device
 from .recipe import GateSettings, Recipe, ValidateSettings, Values, resolve
 
 _BATCH = 256
+PARITY_SAMPLES = 128
+"""Test samples on which files are compared (64 are the least that count)."""
 
 
 def session_settings(settings: ValidateSettings, device: torch.device) -> SessionSettings:
@@ -46,8 +50,9 @@ def measure_files(
     reporter: Reporter,
     zeros: ZeroCount | None = None,
     baseline: Baseline | None = None,
+    variants: Mapping[str, Form] | None = None,
 ) -> Report:
-    """Measure two files on the whole test split, and hold them against the gates.
+    """Measure files on the whole test split, and hold them against the gates.
 
     Args:
         pruned: the file that ships.
@@ -58,10 +63,11 @@ def measure_files(
         device: the device of the pruning run; None where there was none.
         zeros: counted over the prunables; without it, sparsity is over all weights of the file.
         baseline: the last accepted model; None compares with none.
+        variants: other forms of the pruned file, by name; one that fails stops nothing.
 
     Raises:
-        InputError: when a file cannot be run on the data, a gate needs what was not measured, or
-            the baseline is of another model or test split.
+        InputError: when one of the two files cannot be run on the data, a gate needs what was not
+            measured, or the baseline is of another model or test split.
     """
     layers = layer_figures(pruned)
     test_set = fingerprint(data.test)
@@ -70,19 +76,22 @@ def measure_files(
         baseline.check_shapes([layer.shape for layer in layers], all_of_them=True)
     chosen = device or find_device(recipe.run.device)
     settings = session_settings(recipe.validate_, chosen)
-    on_pruned, on_dense, speedups = _measure(pruned, dense, data, recipe, settings, reporter)
+    measured = _measure(pruned, dense, variants or {}, data, recipe, settings, reporter)
     provider = PROVIDERS[settings.provider]
     total = zeros.pruned + zeros.kept if zeros else None
     sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
-    gates = check_gates(
-        dense=on_dense,
-        pruned=on_pruned,
-        speedup=speedups,
-        sparsity=sparsity,
-        weights=total,
-        **recipe.gates.limits(),
-    )
-    gates += _held_to(baseline, on_pruned, speedups, recipe.gates)
+
+    def gates(figures: ModelFigures, speedups: Mapping[str, Speedup]) -> list[GateResult]:
+        results = check_gates(
+            dense=measured.dense,
+            pruned=figures,
+            speedup=speedups,
+            sparsity=sparsity,
+            weights=total,
+            **recipe.gates.limits(),
+        )
+        return results + _held_to(baseline, figures, speedups, recipe.gates)
+
     return Report(
         schema=REPORT_SCHEMA,
         model=name,
@@ -90,20 +99,26 @@ def measure_files(
         test_samples=len(data.test),
         test_set=test_set,
         sparsity=sparsity,
-        dense=on_dense,
-        pruned=on_pruned,
-        speedup=speedups,
-        verdict=verdict(on_pruned, on_dense, speedups, provider),
-        gates=gates,
+        dense=measured.dense,
+        pruned=measured.pruned,
+        speedup=measured.speedup,
+        verdict=verdict(measured.pruned, measured.dense, measured.speedup, provider),
+        gates=gates(measured.pruned, measured.speedup),
         layers=layers,
         environment=describe_environment(settings, provider, str(device or "none")),
+        variants={
+            name: variant
+            if variant.figures is None
+            else variant.model_copy(update={"gates": gates(variant.figures, variant.speedup)})
+            for name, variant in measured.variants.items()
+        },
     )
 
 
 def _held_to(
     baseline: Baseline | None,
     figures: ModelFigures,
-    speedups: dict[str, Speedup],
+    speedups: Mapping[str, Speedup],
     gates: GateSettings,
 ) -> list[GateResult]:
     """Hold the figures of one form of the model against the last accepted model."""
@@ -118,15 +133,18 @@ def _held_to(
 def _measure(
     pruned: Path,
     dense: Path,
+    variants: Mapping[str, Form],
     data: Data,
     recipe: Recipe,
     settings: SessionSettings,
     reporter: Reporter,
-) -> tuple[ModelFigures, ModelFigures, dict[str, Speedup]]:
-    samples, _ = next(iter(data.test_batches(batch=max(recipe.validate_.batches))))
+) -> Measured:
+    count = max(recipe.validate_.batches)
+    samples, _ = next(iter(data.test_batches(batch=max(count, PARITY_SAMPLES if variants else 1))))
     return validate_files(
         pruned,
         dense,
+        variants,
         batches=lambda: data.test_batches(batch=_BATCH),
         test_samples=len(data.test),
         samples=samples.numpy(),
@@ -165,6 +183,7 @@ def validate_models(
     """
     if out is not None and (out / "report.json").exists():
         raise InputError(f"--out {str(out)!r} already holds a report.json: pass another folder")
+    read_model(dense)  # refused, where it must be, before ONNX Runtime opens it
     recipe = resolve(_stated(model), file, flags)
     data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
     report = measure_files(

@@ -20,6 +20,9 @@ from .fields import Channels, PositiveInts, Section, as_list, split
 from .prune_settings import PruneSettings as PruneSettings
 
 Augmentation = Literal["crop", "flip", "resized-crop"]
+Variant = Literal["sparse", "int8", "fp16", "ort"]
+Rule = Literal["fastest", "smallest", "most-accurate"]
+Method = Literal["minmax", "entropy", "percentile"]
 
 
 class ModelSettings(Section):
@@ -95,6 +98,27 @@ class ExportSettings(Section):
     tolerance: float = Field(
         1e-4, gt=0, description="largest difference to PyTorch, relative to the largest output"
     )
+    variants: Annotated[list[Variant], BeforeValidator(split)] = Field(
+        [], description="other forms to write and measure: sparse, int8, fp16, ort"
+    )
+    pick: Rule | None = Field(
+        None, description="which form ships: fastest, smallest, most-accurate; null: the plain one"
+    )
+    calibration_samples: int = Field(
+        512, gt=0, description="training samples that int8 takes ranges from (a heuristic)"
+    )
+    calibration_method: Method = Field(
+        "minmax", description="range of values in int8: minmax, entropy, percentile"
+    )
+    int8_exclude: Annotated[list[str], BeforeValidator(split)] = Field(
+        [], description="glob patterns on weights and nodes that int8 leaves in float32"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ExportSettings:
+        if len(set(self.variants)) < len(self.variants):
+            raise ValueError(f"variants must differ, got {', '.join(self.variants)}")
+        return self
 
 
 class ValidateSettings(Section):
@@ -103,8 +127,8 @@ class ValidateSettings(Section):
     batches: PositiveInts = Field([1, 32], description="batch sizes whose latency is measured")
     runs: int = Field(200, ge=100, description="timed runs of each model and batch size")
     threads: int | None = Field(None, gt=0, description="intra-op threads; default: all cores")
-    provider: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="execution provider; auto: cuda when the device is CUDA"
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto", description="auto (cuda when the device is CUDA), cpu, cuda, tensorrt"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..exporters.archive import read_archive
 from ..exporters.baseline import Baseline
 from ..exporters.figures import Report
@@ -19,6 +21,7 @@ from .measure import measure_files
 from .prune_stage import prune_stage
 from .recipe import Recipe
 from .timeline import timeline
+from .variants_stage import forms_to_measure, variants_stage, with_variants
 
 GOLDEN_SAMPLES = 4
 """Test samples that a package carries with their outputs."""
@@ -58,7 +61,8 @@ def prune_and_export(
         baseline.check_shapes(shapes, all_of_them=False)
     prune_job(job)
     zeros = export_stage(job)
-    report = measure_files(
+    made = variants_stage(job)
+    measured = measure_files(
         directory.model,
         directory.dense,
         name=recipe.model.name,
@@ -68,9 +72,13 @@ def prune_and_export(
         reporter=reporter,
         zeros=zeros,
         baseline=baseline,
+        variants=forms_to_measure(job, made),
     )
+    report = with_variants(measured, made, recipe.export.pick)
+    directory.package.unlink(missing_ok=True)  # of another form, or of one that fails now
     write_report(directory.path, report, recipe=recipe.to_yaml())
-    _pack(directory, job.data)
+    if report.ships is not None:
+        _pack(directory, job.data)
     return report
 
 
@@ -81,7 +89,7 @@ def prune_job(job: Job) -> None:
 
 
 def export_run(directory: RunDirectory, reporter: Reporter) -> None:
-    """Export the pruned network of a run anew.
+    """Export the pruned network of a run anew, in all forms of its recipe.
 
     Raises:
         InputError: when the run does not exist or its pruning is not finished.
@@ -97,6 +105,7 @@ def export_run(directory: RunDirectory, reporter: Reporter) -> None:
         )
     prune_job(job)
     export_stage(job)
+    variants_stage(job)
 
 
 def package_run(directory: RunDirectory, reporter: Reporter) -> None:
@@ -116,29 +125,52 @@ def package_run(directory: RunDirectory, reporter: Reporter) -> None:
 
 
 def _complete(directory: RunDirectory) -> bool:
-    """Tell whether every file of a run is there, and the package holds its model."""
-    if not all(file.exists() for file in directory.files()):
-        return False
+    """Tell whether every file of a run is there, and the package holds the form that ships."""
     try:
-        read_report(directory.report)
-        packed = read_archive(directory.package).get(directory.model.name)
+        report = read_report(directory.report)
+        forms = [directory.path / form.file for form in report.variants.values() if form.figures]
+        needed = [*directory.main_files(), *forms]
+        if not all(file.exists() for file in needed):
+            return False
+        if report.ships is None:
+            return True
+        shipped = _shipped(directory, report)
+        name = f"model{shipped.suffix}"
+        packed = read_archive(directory.package).get(name)
     except InputError:
         return False
-    return packed == directory.model.read_bytes()
+    return packed == shipped.read_bytes()
+
+
+def _shipped(directory: RunDirectory, report: Report) -> Path:
+    """Return the file of the form that ships.
+
+    Raises:
+        InputError: when none does.
+    """
+    if report.ships is None:
+        raise InputError(f"{str(directory.path)!r} has no form that passes all gates: none ships")
+    return directory.model if report.ships == "plain" else directory.variants[report.ships]
 
 
 def _pack(directory: RunDirectory, data: Data) -> None:
-    """Pack the model with its report, having checked that they belong together."""
+    """Pack the form that ships with the report, having checked that they belong together."""
     report = read_report(directory.report)
-    measured = (report.pruned.deflated_bytes, report.pruned.nonzeros)
-    if measured != (deflated_bytes(directory.model), nonzeros(directory.model)):
+    model = _shipped(directory, report)
+    form = report.variants.get(report.ships or "plain")
+    figures = form.figures if form is not None and form.figures else report.pruned
+    if not model.is_file() or (figures.deflated_bytes, figures.nonzeros) != (
+        deflated_bytes(model),
+        nonzeros(model),
+    ):
         raise InputError(
-            f"{directory.report.name} is of another {directory.model.name} than the one in "
+            f"{directory.report.name} is of another {model.name} than the one in "
             f"{str(directory.path)!r}: measure it again with prune-and-export --resume"
         )
     write_package(
         directory.package,
-        model=directory.model,
+        model=model,
         golden_inputs=real_samples(data, GOLDEN_SAMPLES).numpy(),
         report=report,
+        variant=report.ships or "plain",
     )

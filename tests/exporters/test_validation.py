@@ -57,7 +57,7 @@ def test_figures_of_two_files_are_measured_and_progress_is_told(tmp_path: Path) 
     inputs = generator.normal(size=(90, 400)).astype(np.float32)
     labels = (inputs @ weight.T).argmax(axis=1)
     recorder = Recorder()
-    figures, reference, ratios = validate_files(
+    measured = validate_files(
         pruned,
         dense,
         batches=lambda: [(inputs[:64], labels[:64]), (inputs[64:], labels[64:])],
@@ -69,6 +69,8 @@ def test_figures_of_two_files_are_measured_and_progress_is_told(tmp_path: Path) 
         seed=0,
         reporter=recorder,
     )
+    figures, reference, ratios = measured.pruned, measured.dense, measured.speedup
+    assert measured.variants == {}
     assert reference.accuracy == 100.0
     expected = np.mean((inputs @ sparse.T).argmax(axis=1) == labels)
     assert figures.accuracy == pytest.approx(100 * expected)
@@ -84,7 +86,7 @@ def test_figures_of_two_files_are_measured_and_progress_is_told(tmp_path: Path) 
         "accuracy of model.onnx": (90, 90),
         "accuracy of dense.onnx": (90, 90),
         "latency, in alternation": (40, 40),
-        "size and load time": (2, 2),
+        "size, load time and memory": (2, 2),
     }
 
 
@@ -106,7 +108,7 @@ def test_residual_network_with_80_percent_zeros_works_end_to_end(tmp_path: Path)
     assert parity.samples == 64
     with torch.no_grad():
         labels = network.eval()(samples).argmax(dim=1)
-    figures, reference, ratios = validate_files(
+    measured = validate_files(
         pruned,
         dense,
         batches=lambda: [(samples, labels)],
@@ -118,6 +120,7 @@ def test_residual_network_with_80_percent_zeros_works_end_to_end(tmp_path: Path)
         seed=0,
         reporter=Silent(),
     )
+    figures, reference, ratios = measured.pruned, measured.dense, measured.speedup
     assert figures.accuracy == 100.0
     assert figures.deflated_bytes * 2 < reference.deflated_bytes
     assert ratios["1"].low <= ratios["1"].ratio <= ratios["1"].high

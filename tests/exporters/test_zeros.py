@@ -212,7 +212,7 @@ def test_layers_are_found_behind_constants_transposes_and_branches(tmp_path: Pat
         ],
     )
     assert layer_figures(write_graph(tmp_path / "model.onnx", graph)) == [
-        LayerFigures(name="fc", shape=(3, 2), sparsity=1.0),
+        LayerFigures(name="fc", shape=(3, 2), sparsity=1.0, macs=6),
         LayerFigures(name="inner", shape=(2, 2), sparsity=0.25),
     ]
 

@@ -1,0 +1,62 @@
+"""The fp16 form: weights and arithmetic in half precision, inputs and outputs in float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ...support.errors import InputError
+from ...support.files import write_bytes
+from ...support.version import __version__
+from ..onnx_graph import read_model, to_array, weights
+from ..quiet import quiet
+
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+def write_fp16(source: Path, path: Path) -> tuple[str, ...]:
+    """Write the model of ``source`` in half precision, by ONNX Runtime's own converter.
+
+    Weights below 6e-8, which half precision does not know, become the converter's smallest number
+    and not zero; zeros stay zero.
+
+    Args:
+        source: an ONNX file.
+        path: the file to write.
+
+    Returns:
+        What to know before using the file.
+
+    Raises:
+        InputError: when a weight is too large for half precision, or the model cannot be converted.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    model = read_model(source)
+    for name, tensor in weights(model).items():
+        largest = float(np.abs(to_array(tensor, source)).max(initial=0.0))
+        if largest > _LARGEST:
+            raise InputError(
+                f"weight {name!r} holds {largest:.3g}: half precision ends at {_LARGEST:.0f}"
+            )
+    try:
+        with quiet():
+            half = convert_float_to_float16(
+                model, keep_io_types=True, max_finite_val=_LARGEST, disable_shape_infer=False
+            )
+            OnnxModel.graph_topological_sort(half.graph)  # the casts of inputs come last else
+            half.producer_name, half.producer_version = "wfpipe", __version__
+            del half.graph.value_info[:]
+            content = half.SerializeToString(deterministic=True)
+            onnx.checker.check_model(content, full_check=True)
+    except Exception as error:  # a converter fails in many ways
+        first = str(error).strip().partition("\n")[0]
+        raise InputError(f"the model cannot be converted to half precision: {first}") from error
+    write_bytes(path, content)
+    return (
+        "ONNX Runtime computes in half precision on GPUs and some ARM processors; elsewhere it "
+        "converts to float32 and back, which costs time",
+    )
