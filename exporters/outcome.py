@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .figures import GateResult, Report
 from .gates import describe
+from .pick import nearest_miss
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,10 @@ def checks(report: Report) -> list[Check]:
 
 
 def nothing_ships(report: Report) -> str:
-    """Say that a form was to be picked and none could be."""
-    return f"pick {report.pick}: wanted a form that passes all gates, got none"
+    """Say that a form was to be picked and none could be, and which came nearest."""
+    return (
+        f"pick {report.pick}: wanted a form that passes all gates, got none, {nearest_miss(report)}"
+    )
 
 
 def others(report: Report) -> list[str]:
