@@ -76,7 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
             seen[target] += 1
             if fault:
                 failures += 1
-                print(f"failure: --seed {arguments.seed} --only {number}: {target}: {fault}")
+                print(
+                    f"failure: --seed {arguments.seed} --only {number}: {target}: {fault}",
+                    flush=True,
+                )
                 _keep(arguments, number, kept)
             if done % 5000 == 0:
                 rate = done / (time.monotonic() - begin)

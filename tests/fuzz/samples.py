@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import safetensors.torch
 import torch
+import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from wfpipe.exporters.archive import read_archive
@@ -55,9 +56,13 @@ def report() -> bytes:
     return json.dumps(make_report().to_json()).encode()
 
 
-def recipe() -> bytes:
-    """The default recipe."""
-    return Recipe().to_yaml().encode()
+def recipes() -> list[bytes]:
+    """The default recipe, and the beginning and the end of it."""
+    whole = Recipe().to_dict()
+    parts = (("model", "data"), ("prune",), ("export", "gates", "run"), tuple(whole))
+    return [
+        yaml.safe_dump({section: whole[section] for section in part}).encode() for part in parts
+    ]
 
 
 def arrays() -> list[bytes]:
