@@ -6,25 +6,28 @@ import json
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+from onnx.external_data_helper import load_external_data_for_tensor
 from safetensors import SafetensorError, safe_open
 
 from ..support.errors import InputError, unknown
 from ..support.files import read_bytes
 from .archive import MAX_MEMBER_BYTES, read_archive
-from .manifest import MANIFEST_FILE, MODEL_FILE, parse_manifest
-from .onnx_walk import message_text, walk
+from .external_data import check_external_data, is_external
+from .manifest import MANIFEST_FILE, MODEL_FILE, SIGNATURE_FILE, parse_manifest
+from .onnx_walk import message_text, shown, walk
 from .package_model import Array, parse_model, require_self_contained
+from .zero_pattern import Mask, zero_pattern
 
 Kind = Literal["onnx", "safetensors", "package"]
 _KINDS: dict[str, Kind] = {".onnx": "onnx", ".safetensors": "safetensors", ".zip": "package"}
 
+MAX_HEADER_BYTES = 16 << 20  # of a .safetensors file: a heuristic, some 100,000 tensors
 _INDICES = {"int64", "int32", "int16", "uint64", "uint32", "uint16"}
 _SIGNED_ZERO = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 _DTYPES = {
@@ -38,13 +41,14 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class TensorFigures:
-    """A tensor of a file, as counted in it."""
+    """A tensor of a file, as counted in it; ``pattern`` is as :func:`zero_pattern` names it."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     values: int
     nonzeros: int
+    pattern: str = "unstructured"
 
     @property
     def weight(self) -> bool:
@@ -58,13 +62,30 @@ class TensorFigures:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """What a package says of itself: the form of its model, its files, and whether it is signed.
+
+    Whether the signature is good is for ``verify`` to say.
+    """
+
+    variant: str
+    model_file: str
+    signed: bool
+    files: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Inspection:
-    """What is in a model file; ``metadata`` is what the file says about itself."""
+    """What is in a model file; ``metadata`` is what the file says about itself.
+
+    ``packed`` is None where the file is no package.
+    """
 
     kind: Kind
     file_bytes: int
     layers: tuple[TensorFigures, ...]
     metadata: dict[str, str]
+    packed: Packed | None = None
 
     @property
     def values(self) -> int:
@@ -80,6 +101,22 @@ class Inspection:
     def sparsity(self) -> float:
         """The share of zeros in all weights, in [0, 1]."""
         return (self.values - self.nonzeros) / self.values if self.values else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON takes it."""
+        return {
+            "kind": self.kind,
+            "file_bytes": self.file_bytes,
+            "values": self.values,
+            "nonzeros": self.nonzeros,
+            "sparsity": self.sparsity,
+            "layers": [
+                {**asdict(layer), "sparsity": layer.sparsity, "weight": layer.weight}
+                for layer in self.layers
+            ],
+            "metadata": self.metadata,
+            "package": asdict(self.packed) if self.packed else None,
+        }
 
 
 def inspect_file(path: Path) -> Inspection:
@@ -103,33 +140,45 @@ def inspect_file(path: Path) -> Inspection:
             raise InputError(f"{what} is not a file")
     except OSError as error:
         raise InputError(f"cannot read {what}: {error.strerror or error}") from None
+    packed = None
     if kind == "safetensors":
         layers, metadata = _safetensors(path, what)
     elif kind == "onnx":
-        proto = parse_model(read_bytes(path, "model", limit=MAX_MEMBER_BYTES), what)
+        content = read_bytes(path, "model", limit=MAX_MEMBER_BYTES)
+        proto = parse_model(content, what)
+        check_external_data(proto, path.parent, len(content), what)
         layers, metadata = _onnx(proto, path.parent, what)
     else:
-        layers, metadata = _package(path, what)
-    return Inspection(kind, path.stat().st_size, tuple(layers), metadata)
+        layers, metadata, packed = _package(path, what)
+    return Inspection(kind, path.stat().st_size, tuple(layers), metadata, packed)
 
 
-def _package(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, str]]:
+def _package(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, str], Packed]:
     members = read_archive(path)
-    for name in (MANIFEST_FILE, MODEL_FILE):
-        if name not in members:
-            raise InputError(f"{what} has no {name}: it is not a package of wfpipe")
-    parse_manifest(members[MANIFEST_FILE], what)
-    proto = parse_model(members[MODEL_FILE], f"{what}: {MODEL_FILE}")
+    _require(MANIFEST_FILE, members, what)
+    manifest = parse_manifest(members[MANIFEST_FILE], what)
+    name = manifest.model_file
+    _require(name, members, what)
+    sizes = {member: len(content) for member, content in members.items()}
+    packed = Packed(manifest.variant, name, SIGNATURE_FILE in members, sizes)
+    if name != MODEL_FILE:  # in ONNX Runtime's own format, which it alone can read
+        return [], {}, packed
+    proto = parse_model(members[name], f"{what}: {name}")
     require_self_contained(proto, what)
-    return _onnx(proto, path.parent, what)
+    return *_onnx(proto, path.parent, what), packed
+
+
+def _require(name: str, members: dict[str, bytes], what: str) -> None:
+    if name not in members:
+        raise InputError(f"{what} has no {name}: it is not a package of wfpipe")
 
 
 def _onnx(
     proto: onnx.ModelProto, folder: Path, what: str
 ) -> tuple[list[TensorFigures], dict[str, str]]:
     layers = [
-        _count_tensor(name, shape, tensor, folder, f"{what}: tensor {name!r}")
-        for name, shape, tensor in _stored(proto)
+        _count_tensor(name, shape, tensor, indices, folder, f"{what}: tensor {shown(name)}")
+        for name, shape, tensor, indices in _stored(proto)
         if tensor.data_type != onnx.TensorProto.STRING
     ]
     metadata = {
@@ -138,51 +187,74 @@ def _onnx(
     return layers, metadata
 
 
-def _stored(proto: onnx.ModelProto) -> Iterator[tuple[str, tuple[int, ...], onnx.TensorProto]]:
-    """Yield name, dense shape and stored values of initializers and constants at any depth."""
+_Stored = tuple[str, tuple[int, ...], onnx.TensorProto, onnx.TensorProto | None]
+
+
+def _stored(proto: onnx.ModelProto) -> Iterator[_Stored]:
+    """Yield name, dense shape, values and indices of initializers and constants at any depth."""
     for part in walk(proto):
         if isinstance(part, onnx.GraphProto):
             for tensor in part.initializer:
-                yield message_text(tensor.name), tuple(tensor.dims), tensor
+                yield message_text(tensor.name), tuple(tensor.dims), tensor, None
         elif isinstance(part, onnx.SparseTensorProto):
-            yield message_text(part.values.name), tuple(part.dims), part.values
+            yield message_text(part.values.name), tuple(part.dims), part.values, part.indices
         elif isinstance(part, onnx.NodeProto) and part.op_type == "Constant" and part.output:
             for attribute in part.attribute:
                 if attribute.name == "value":
-                    yield message_text(part.output[0]), tuple(attribute.t.dims), attribute.t
+                    name = message_text(part.output[0])
+                    yield name, tuple(attribute.t.dims), attribute.t, None
 
 
 def _count_tensor(
-    name: str, shape: tuple[int, ...], tensor: onnx.TensorProto, folder: Path, what: str
+    name: str,
+    shape: tuple[int, ...],
+    tensor: onnx.TensorProto,
+    indices: onnx.TensorProto | None,
+    folder: Path,
+    what: str,
 ) -> TensorFigures:
     """Count a tensor whose values are in the model, or in a file in the model's folder."""
     try:
-        if min(shape, default=0) < 0:
-            raise ValueError(f"its shape is {shape}")
-        outside = uses_external_data(tensor)
+        outside = is_external(tensor)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of keys that the reader does not know
             if outside:
                 load_external_data_for_tensor(tensor, str(folder))
         array: Array = np.asarray(onnx.numpy_helper.to_array(tensor))
-        if array.size > math.prod(shape):
-            raise ValueError(f"it holds {array.size} values and its shape is {shape}")
-        nonzeros = int(np.count_nonzero(array))
+        kept = array != 0
+        nonzeros = int(np.count_nonzero(kept))
+        if indices is not None:
+            kept = _spread(kept, np.asarray(onnx.numpy_helper.to_array(indices)), shape)
         if outside:
             tensor.ClearField("raw_data")  # large models: one tensor in memory at a time
     except Exception as error:  # damaged tensors fail in many ways
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{what} cannot be read: {reason}") from None
-    return TensorFigures(name, shape, array.dtype.name, math.prod(shape), nonzeros)
+    values = math.prod(shape)
+    return TensorFigures(name, shape, array.dtype.name, values, nonzeros, zero_pattern(kept))
+
+
+def _spread(kept: Mask, indices: Array, shape: tuple[int, ...]) -> Mask:
+    """Return where a sparse tensor is not zero, given which of its values are not."""
+    dense = np.zeros(shape, bool)
+    places = indices.T if indices.ndim == 2 else np.unravel_index(indices, shape)
+    if any(place.min(initial=0) < 0 for place in places):
+        raise ValueError("an index is negative")
+    dense[tuple(places)] = kept
+    return dense
 
 
 def _safetensors(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, str]]:
     length_bytes = 8
     try:
+        with path.open("rb") as handle:
+            length = int.from_bytes(handle.read(length_bytes), "little")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"its header has {length} bytes: the limit is {MAX_HEADER_BYTES}")
         with safe_open(path, framework="np") as checked:
             metadata = dict(checked.metadata() or {})
         with path.open("rb") as handle:
-            length = int.from_bytes(handle.read(length_bytes), "little")
+            handle.seek(length_bytes)
             header = json.loads(handle.read(length))
     except FileNotFoundError:
         raise InputError(f"{what} does not exist") from None
@@ -196,17 +268,21 @@ def _safetensors(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, 
         begin, end = entry["data_offsets"]
         shape, dtype = tuple(entry["shape"]), entry["dtype"]
         values = math.prod(shape)
-        nonzeros = _count_raw(content[begin:end], values, dtype, f"{what}: tensor {name!r}")
-        layers.append(TensorFigures(name, shape, _DTYPES.get(dtype, dtype), values, nonzeros))
+        kept = _kept_raw(content[begin:end], values, dtype, f"{what}: tensor {shown(name)}")
+        pattern = zero_pattern(kept.reshape(shape))
+        nonzeros = int(np.count_nonzero(kept))
+        layers.append(
+            TensorFigures(name, shape, _DTYPES.get(dtype, dtype), values, nonzeros, pattern)
+        )
     return layers, metadata
 
 
-def _count_raw(raw: Array, values: int, dtype: str, what: str) -> int:
-    """Count the values whose bits, less the sign where zero has one, are not all zero."""
+def _kept_raw(raw: Array, values: int, dtype: str, what: str) -> Mask:
+    """Tell which are the values whose bits, less the sign where zero has one, are not all zero."""
     size = raw.nbytes // values if values else 1
     if size not in (1, 2, 4, 8) or size * values != raw.nbytes:
         raise InputError(f"{what} has the type {dtype}, whose values cannot be counted")
     bits = np.asarray(raw).view(f"<u{size}")
     if dtype in _SIGNED_ZERO:
         bits = bits & bits.dtype.type(2 ** (8 * size - 1) - 1)
-    return int(np.count_nonzero(bits))
+    return np.asarray(bits != 0)

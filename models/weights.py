@@ -24,6 +24,7 @@ _DTYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
 )
+_SHOWN = 100  # characters of a name in an error
 _LISTED = 6  # names in an error, for each kind of problem
 _SAVE_ALONE = "save model.state_dict() alone, with torch.save or as .safetensors, and pass that"
 
@@ -124,11 +125,11 @@ def _check_tensor(what: str, name: str, tensor: Tensor) -> None:
     )
     if not plain:
         raise InputError(
-            f"{what}: {name!r} must be a dense tensor of floats or integers with all its values "
+            f"{what}: {_printable(name)!r} must be a dense tensor of floats or integers with all its values "
             f"in the file, got {tensor.dtype}, {tensor.layout}, {tensor.device}"
         )
     if not tensor.to(torch.float32).isfinite().all():
-        raise InputError(f"{what}: {name!r} has values that are not finite in float32")
+        raise InputError(f"{what}: {_printable(name)!r} has values that are not finite in float32")
 
 
 def _check_fit(
@@ -163,7 +164,8 @@ def _some(names: Collection[str]) -> str:
 
 
 def _printable(name: str) -> str:
-    return name if name.isprintable() else repr(name)
+    short = name if len(name) <= _SHOWN else name[: _SHOWN - 1] + "…"
+    return short if short.isprintable() else repr(short)
 
 
 def _shared_prefix(names: Collection[str]) -> str:

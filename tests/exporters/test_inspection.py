@@ -282,3 +282,64 @@ def test_changed_bytes_never_give_another_error(
     path.write_bytes(content)
     found = result_or_line(lambda: inspect_file(path))
     assert found is None or 0 <= found.sparsity <= 1
+
+
+def two_of_four() -> Array:
+    """16 × 16, of each four in a row two are true, at random places."""
+    order = np.random.default_rng(0).random((16, 4, 4)).argsort(axis=-1)
+    return np.asarray(order < 2).reshape(16, 16)
+
+
+def test_the_pattern_of_each_tensor_is_told(tmp_path: Path) -> None:
+    half = torch.from_numpy(two_of_four()).float()
+    blocks = torch.ones(64, 8)
+    blocks[::2, :4] = 0
+    tensors = {"half": half, "blocks": blocks, "full": torch.ones(8, 8)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    found = {
+        name: layer.pattern
+        for name, layer in by_name(inspect_file(tmp_path / "a.safetensors")).items()
+    }
+    assert found == {
+        "half": "2:4 along axis 1", "blocks": "block of 4 along axis 1", "full": "dense",
+    }  # fmt: skip
+
+
+def test_the_pattern_of_a_sparse_tensor_is_that_of_the_dense_one(tmp_path: Path) -> None:
+    places = np.flatnonzero(two_of_four())
+    for indices in (places, np.stack(np.unravel_index(places, (16, 16)), axis=1)):
+        model = model_of()
+        values = numpy_helper.from_array(np.ones(len(places), np.float32), "sparse")
+        stored = numpy_helper.from_array(indices, "indices")
+        model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, stored, [16, 16]))
+        (weight,) = inspect_file(write_model(tmp_path / "a.onnx", model)).layers
+        assert (weight.sparsity, weight.pattern) == (0.5, "2:4 along axis 1")
+
+
+@pytest.mark.parametrize("index", [-1, 256, 2**62])
+def test_a_sparse_tensor_with_places_outside_it_is_refused(tmp_path: Path, index: int) -> None:
+    model = model_of()
+    values = numpy_helper.from_array(np.ones(1, np.float32), "sparse")
+    indices = numpy_helper.from_array(np.array([index]), "indices")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [16, 16]))
+    assert "tensor 'sparse' cannot be read" in refused(write_model(tmp_path / "a.onnx", model))
+
+
+def test_a_package_shows_its_form_and_files_and_that_it_is_not_signed(tmp_path: Path) -> None:
+    packed = inspect_file(make_package(tmp_path)).packed
+    assert packed is not None
+    assert (packed.variant, packed.model_file, packed.signed) == ("plain", "model.onnx", False)
+    assert packed.files["model.onnx"] == (tmp_path / "source.onnx").stat().st_size
+
+
+def test_all_of_it_can_be_written_as_json(tmp_path: Path) -> None:
+    found = inspect_file(make_package(tmp_path))
+    content = json.loads(json.dumps(found.to_json()))
+    assert content["layers"][0]["pattern"] == "unstructured"
+    assert (content["kind"], content["sparsity"]) == ("package", found.sparsity)
+    assert content["package"]["variant"] == "plain"
+
+
+def test_a_safetensors_header_beyond_the_limit_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", 17 << 20) + b"{}")
+    assert "its header has 17825792 bytes" in refused(tmp_path / "a.safetensors")
