@@ -14,7 +14,8 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -60,28 +61,84 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
             _open(handle, path).close()
 
 
-def read_archive(path: Path) -> dict[str, bytes]:
-    """Read every file of the zip archive at ``path`` into memory, by name; folders are left out.
+class Archive:
+    """An open zip archive whose list of members passed every check; folders are left out."""
+
+    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
+        self._archive, self._path = archive, path
+        self._entries = {e.filename: e for e in archive.infolist() if not e.is_dir()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the files, in their order."""
+        return tuple(self._entries)
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a file, unpacked, as the archive says."""
+        return self._entries[name].file_size
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            InputError: as :meth:`chunks`.
+        """
+        return b"".join(self.chunks(name))
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yield the content of a file bit by bit, so that it need not fit into memory.
+
+        Raises:
+            InputError: when it is damaged, differs from its checksum, or has another size than
+                the archive says.
+        """
+        entry, what = self._entries[name], f"archive {str(self._path)!r}: member {name!r}"
+        done = 0
+        try:
+            with self._archive.open(entry) as member:
+                while chunk := member.read(_CHUNK):
+                    done += len(chunk)
+                    if done > entry.file_size:
+                        raise InputError(f"{what} is longer than it says ({entry.file_size} bytes)")
+                    yield chunk
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+            raise InputError(f"{what} is damaged: {_reason(error)}") from None
+        except OSError as error:
+            raise _cannot_read(self._path, error) from None
+        if done != entry.file_size:
+            raise InputError(f"{what} has {done} bytes and says {entry.file_size}")
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Open the zip archive at ``path`` for reading, its list of members checked.
 
     Raises:
         InputError: when it is not a whole zip archive of the plain form, a name could lead outside
             a folder, two names are the same, a member is neither file nor folder, members share
-            bytes, content differs from its checksum, or a limit of this module is passed.
+            bytes, or a limit of this module is passed.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"archive {str(path)!r} is not a file")
-        with path.open("rb") as handle, _open(handle, path) as archive:
-            return {
-                entry.filename: _read_member(archive, entry, path)
-                for entry in archive.infolist()
-                if not entry.is_dir()
-            }
-    except FileNotFoundError:
-        raise InputError(f"archive {str(path)!r} does not exist") from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot read archive {str(path)!r}: {reason}") from None
+    with ExitStack() as stack:
+        try:
+            if path.exists() and not path.is_file():
+                raise InputError(f"archive {str(path)!r} is not a file")
+            handle = stack.enter_context(path.open("rb"))
+            archive = stack.enter_context(_open(handle, path))
+        except FileNotFoundError:
+            raise InputError(f"archive {str(path)!r} does not exist") from None
+        except OSError as error:
+            raise _cannot_read(path, error) from None
+        yield Archive(archive, path)
+
+
+def read_archive(path: Path) -> dict[str, bytes]:
+    """Read every file of the zip archive at ``path`` into memory, by name; folders are left out.
+
+    Raises:
+        InputError: as :func:`open_archive`; or when content differs from its checksum or size.
+    """
+    with open_archive(path) as archive:
+        return {name: archive.read(name) for name in archive.names}
 
 
 def unpack_archive(path: Path, folder: Path) -> list[Path]:
@@ -230,20 +287,8 @@ def _check_overlap(handle: IO[bytes], archive: zipfile.ZipFile, what: str) -> No
         raise InputError(f"{what}: a member overlaps the list of members")
 
 
-def _read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> bytes:
-    what = f"archive {str(path)!r}: member {entry.filename!r}"
-    content = bytearray()
-    try:
-        with archive.open(entry) as member:
-            while chunk := member.read(_CHUNK):
-                content += chunk
-                if len(content) > entry.file_size:
-                    raise InputError(f"{what} is longer than it says ({entry.file_size} bytes)")
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{what} is damaged: {_reason(error)}") from None
-    if len(content) != entry.file_size:
-        raise InputError(f"{what} has {len(content)} bytes and says {entry.file_size}")
-    return bytes(content)
+def _cannot_read(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot read archive {str(path)!r}: {error.strerror or error}")
 
 
 def _reason(error: Exception) -> str:

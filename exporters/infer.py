@@ -20,7 +20,7 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ IMAGE_NAME = re.compile(r"\.(bmp|gif|jpe?g|p[bgp]m|png|tiff?|webp)$", re.IGNOREC
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others may start programs
 EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
 SCHEMA = "wfpipe-manifest/1"
-KEYS = {"files", "golden", "preprocessing", "class_names"}
+KEYS = {"files", "golden", "preprocessing", "class_names", "variant"}
 Array = np.ndarray[Any, Any]
 
 
@@ -62,7 +62,7 @@ def main() -> int:
         manifest = read_manifest()
         if arguments.self_test:
             return self_test(manifest, arguments.threads)
-        session = open_session(arguments.threads)
+        session = open_session(manifest, arguments.threads)
         results: list[dict[str, Any]] = [
             {"input": name, "classes": best(run(session, sample), manifest, arguments.top)}
             for name, sample in samples(arguments.inputs, manifest)
@@ -90,16 +90,17 @@ def read_manifest() -> dict[str, Any]:
     return manifest
 
 
-def open_session(threads: int) -> ort.InferenceSession:
+def open_session(manifest: dict[str, Any], threads: int) -> ort.InferenceSession:
     """Open the model beside this program on the CPU; 0 threads: as ONNX Runtime chooses."""
+    model = HERE / ("model.ort" if manifest["variant"] == "ort" else "model.onnx")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
     try:
-        model, cpu = str(HERE / "model.onnx"), ["CPUExecutionProvider"]
-        return ort.InferenceSession(model, options, providers=cpu, enable_fallback=0)
+        cpu = ["CPUExecutionProvider"]
+        return ort.InferenceSession(str(model), options, providers=cpu, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
-        raise InputError(f"cannot open {HERE / 'model.onnx'}: {one_line(error)}") from None
+        raise InputError(f"cannot open {model}: {one_line(error)}") from None
 
 
 def run(session: ort.InferenceSession, sample: Array) -> Array:
@@ -181,9 +182,16 @@ def prepare(planes: list[Image.Image], manifest: dict[str, Any], name: str) -> A
     how = manifest["preprocessing"]
     size = (how["shape"][2], how["shape"][1])
     fitted = [p if p.size == size else p.resize(size, Image.Resampling.BILINEAR) for p in planes]
-    pixels = np.stack([np.asarray(plane, np.float32) for plane in fitted])
-    mean, std = (np.asarray(how[key], np.float32).reshape(-1, 1, 1) for key in ("mean", "std"))
-    return np.asarray((pixels / np.float32(255) - mean) / std)
+    return normalise(np.stack([np.asarray(plane) for plane in fitted]), how["mean"], how["std"])
+
+
+def normalise(pixels: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """Return uint8 pixels (channels, height, width) as the float32 values that the network takes.
+
+    ``mean`` and ``std`` hold one value, or one for each channel, for pixels in [0, 1].
+    """
+    centre, width = (np.asarray(values, np.float32).reshape(-1, 1, 1) for values in (mean, std))
+    return np.asarray((pixels.astype(np.float32) / np.float32(255) - centre) / width)
 
 
 def best(output: Array, manifest: dict[str, Any], top: int) -> list[dict[str, Any]]:
@@ -208,9 +216,10 @@ def self_test(manifest: dict[str, Any], threads: int) -> int:
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted["sha256"]:
             print(f"infer.py: self-test failed: {name} is missing or changed", file=sys.stderr)
             return 3
-    inputs, golden = (np.load(HERE / "golden" / f"{n}.npy") for n in ("inputs", "outputs"))
-    session = open_session(threads)
-    outputs = np.stack([run(session, sample) for sample in inputs])
+    golden = np.load(HERE / "golden" / "outputs.npy")
+    session = open_session(manifest, threads)
+    inputs = arrays(HERE / "golden" / "inputs.npy", manifest)
+    outputs = np.stack([run(session, sample) for _, sample in inputs])
     scale = float(np.abs(golden.astype(np.float64)).max()) or 1.0
     difference = float(np.abs(outputs.astype(np.float64) - golden).max()) / scale
     allowed = manifest["golden"]["tolerance"]

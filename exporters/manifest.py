@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..support.errors import InputError
 from .documents import parse_document
 from .figures import Environment, ModelFigures, Report, Speedup
+from .forms import PLAIN
 from .preprocessing import Preprocessing
 
 MANIFEST_SCHEMA: Final = "wfpipe-manifest/1"
@@ -22,7 +23,6 @@ GOLDEN_INPUTS_FILE = "golden/inputs.npy"
 GOLDEN_OUTPUTS_FILE = "golden/outputs.npy"
 PROGRAM_FILE = "infer.py"
 
-PLAIN = "plain"  # the form of the model that model.onnx of a run is
 ORT = "ort"  # the form in ONNX Runtime's own format
 
 LARGEST_TOLERANCE = 0.05  # above it, golden samples would say little about the model

@@ -6,12 +6,15 @@ gone through once, without parsing, and a file whose objects would pass a limit 
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
 
 from ..support.errors import InputError
+
+Buffer = bytes | mmap.mmap
 
 MEMORY_MULTIPLE = 100
 """A model is refused if reading it would take more than this many bytes for each of its own."""
@@ -42,7 +45,7 @@ def memory_limit(size: int) -> int:
     return FREE_BYTES + MEMORY_MULTIPLE * size
 
 
-def check_wire(content: bytes, what: str) -> None:
+def check_wire(content: Buffer, what: str) -> None:
     """Refuse the bytes of a model that cannot be parsed, or not within the limits.
 
     Args:
@@ -65,7 +68,7 @@ def check_wire(content: bytes, what: str) -> None:
         )
 
 
-def _count(content: bytes, what: str) -> tuple[int, int]:
+def _count(content: Buffer, what: str) -> tuple[int, int]:
     """Return the number of messages and of fields."""
     kind, position, end = _MODEL, 0, len(content)
     outer: list[tuple[_Kind, int]] = []
@@ -75,13 +78,13 @@ def _count(content: bytes, what: str) -> tuple[int, int]:
             if not outer:
                 return messages, fields
             kind, end = outer.pop()
-        tag, position = _varint(content, position)
+        tag, position = read_varint(content, position)
         number, wire = tag >> 3, tag & 7
         fields += 1
         if number not in kind.fields:
             _refuse_unknown(number, wire, kind, what)
         if wire == _BYTES:
-            length, position = _varint(content, position)
+            length, position = read_varint(content, position)
             stop = position + length
             if stop > end:
                 raise _Malformed
@@ -94,13 +97,14 @@ def _count(content: bytes, what: str) -> tuple[int, int]:
             messages += 1
             _check_counts(messages, fields, len(outer), what)
             continue
-        position = _skip(content, position, wire)
+        position = skip_value(content, position, wire)
         if position > end:
             raise _Malformed
         _check_counts(messages, fields, len(outer), what)
 
 
-def _varint(content: bytes, position: int) -> tuple[int, int]:
+def read_varint(content: Buffer, position: int) -> tuple[int, int]:
+    """Return the number at a position and the position behind it."""
     byte = content[position]
     position += 1
     if byte < 0x80:
@@ -116,9 +120,10 @@ def _varint(content: bytes, position: int) -> tuple[int, int]:
     return value, position
 
 
-def _skip(content: bytes, position: int, wire: int) -> int:
+def skip_value(content: Buffer, position: int, wire: int) -> int:
+    """Return the position behind a value of a wire type that holds no length."""
     if wire == _VARINT:
-        return _varint(content, position)[1]
+        return read_varint(content, position)[1]
     if wire == _FIXED32:
         return position + 4
     if wire == _FIXED64:

@@ -15,6 +15,7 @@ from ..support.files import read_bytes
 from ..support.version import __version__
 from .archive import MAX_MEMBER_BYTES, write_archive
 from .figures import Report
+from .forms import PLAIN
 from .golden import stored_inputs
 from .manifest import (
     CARD_FILE,
@@ -23,7 +24,6 @@ from .manifest import (
     MANIFEST_FILE,
     MAX_GOLDEN_SAMPLES,
     ORT,
-    PLAIN,
     PROGRAM_FILE,
     SIGNATURE_FILE,
     Golden,
@@ -100,9 +100,7 @@ def write_package(
         sparsity=packed.sparsity,
         recipe_digest=packed.recipe_digest,
         figures=figures,
-        golden=Golden(
-            samples=len(stored), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE)
-        ),
+        golden=Golden(samples=len(stored), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE)),
         versions=Versions(wfpipe=__version__, opset=packed.opset, onnxruntime=ort.__version__),
     )
     card = model_card(manifest, report)

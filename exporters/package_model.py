@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import mmap
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from pydantic_core import from_json
 
@@ -16,8 +17,10 @@ from ..support.errors import InputError
 from .external_data import is_external
 from .manifest import TensorSpec
 from .onnx_limits import check_model
+from .onnx_outline import parse_outline
 from .onnx_walk import message_text, shown, walk
-from .onnx_wire import check_wire
+from .onnx_wire import Buffer, check_wire
+from .ort_model import describe_ort, does_not_run, open_model
 from .preprocessing import Preprocessing
 
 Array = np.ndarray[Any, Any]
@@ -25,14 +28,14 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class PackableModel:
-    """An ONNX model with one input of samples and one output, whole in ``content``.
+    """A model with one input of samples and one output.
 
     ``preprocessing``, ``class_names``, ``sparsity`` and ``recipe_digest`` come from the model's
-    own metadata and are ``None`` where it does not say.
+    own metadata and are ``None`` where it does not say; ``opset`` is for a file in ONNX Runtime's
+    format.
     """
 
-    content: bytes
-    opset: int
+    opset: int | None
     input: TensorSpec
     output: TensorSpec
     preprocessing: Preprocessing | None
@@ -70,50 +73,53 @@ def require_self_contained(proto: onnx.ModelProto, what: str) -> None:
             raise InputError(f"{what}: tensor {shown(part.name)} is kept in another file")
 
 
-def load_model(content: bytes, what: str) -> PackableModel:
-    """Read a model that a package can hold, without running anything of it.
+def load_model(content: Buffer, what: str) -> PackableModel:
+    """Read an ONNX model that a package can hold, without running anything of it.
 
     Raises:
         InputError: when it is not an ONNX model, refers to other files, or does not take one
             float32 batch, of any size or of one sample, to one output.
     """
-    proto = parse_model(content, what)
+    proto = parse_outline(content, what)
     require_self_contained(proto, what)
     constants = {tensor.name for tensor in proto.graph.initializer}
+    constants |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
     inputs = [value for value in proto.graph.input if value.name not in constants]
-    if len(inputs) != 1 or len(proto.graph.output) != 1:
-        raise InputError(
-            f"{what} has {len(inputs)} inputs and {len(proto.graph.output)} outputs: "
-            "a package holds a model with one of each"
-        )
-    source, result = (_spec(value, what) for value in (inputs[0], proto.graph.output[0]))
-    if source.dtype != "float32" or not source.shape:
-        raise InputError(f"{what}: input {source.name!r} must be a float32 batch")
-    if isinstance(source.shape[0], int) and source.shape[0] != 1:
-        raise InputError(
-            f"{what}: input {source.name!r} takes {source.shape[0]} samples at once: "
-            "a package holds a model that takes one, or any number"
-        )
     metadata = {
         message_text(entry.key): message_text(entry.value) for entry in proto.metadata_props
     }
-    return PackableModel(
-        content=content,
-        opset=_opset(proto, what),
-        input=source,
-        output=result,
-        preprocessing=_preprocessing(metadata, what),
-        class_names=_class_names(metadata, what),
-        sparsity=_sparsity(metadata, what),
-        recipe_digest=metadata.get("wfpipe.recipe_digest"),
+    return _packable(
+        [_spec(value, what) for value in inputs],
+        [_spec(value, what) for value in proto.graph.output],
+        metadata,
+        _opset(proto, what),
+        what,
     )
 
 
-def run_samples(model: PackableModel, inputs: Array, what: str) -> Array:
-    """Run samples through the model one by one: ONNX Runtime, CPU, one thread.
+def open_packable(path: Path, what: str) -> PackableModel:
+    """Read a model file that a package can hold: ``.ort``, or else ONNX.
+
+    An ONNX file is looked through without reading its large tensors into memory. A file in ONNX
+    Runtime's format is opened by the runtime, which alone can read it.
+
+    Raises:
+        InputError: as :func:`load_model`.
+    """
+    if path.suffix == ".ort":
+        inputs, outputs, metadata = describe_ort(path, what)
+        return _packable(inputs, outputs, metadata, None, what)
+    if path.stat().st_size == 0:  # nothing can be mapped
+        raise InputError(f"{what} is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return load_model(content, what)
+
+
+def run_samples(source: Path | bytes, inputs: Array, what: str) -> Array:
+    """Run samples through a model one by one: ONNX Runtime, CPU, one thread.
 
     Args:
-        model: the model.
+        source: a model file that :func:`open_packable` took, or the content of one in ONNX.
         inputs: prepared inputs, float32 (n, *shape), n at least 1.
         what: the model as the user knows it, for the error.
 
@@ -123,24 +129,49 @@ def run_samples(model: PackableModel, inputs: Array, what: str) -> Array:
     Raises:
         InputError: when ONNX Runtime cannot open or run the model.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 4
+    session = open_model(source, what)
+    name = session.get_inputs()[0].name
     try:
-        session = ort.InferenceSession(
-            model.content, options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
-        rows = [session.run(None, {model.input.name: sample[None]})[0] for sample in inputs]
+        rows = [session.run(None, {name: sample[None]})[0] for sample in inputs]
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{what} does not run in ONNX Runtime: {reason}") from None
+        raise does_not_run(what, error) from None
     if any(not isinstance(row, np.ndarray) or row.shape[:1] != (1,) for row in rows):
-        raise InputError(f"{what}: output {model.output.name!r} must have one row for each sample")
+        raise InputError(f"{what}: its output must have one row for each sample")
     if len({row.shape for row in rows}) != 1 or rows[0].dtype.kind not in "fiub":
-        raise InputError(f"{what}: output {model.output.name!r} must be numbers of one shape")
+        raise InputError(f"{what}: its output must be numbers of one shape")
     return np.concatenate(rows)
+
+
+def _packable(
+    inputs: list[TensorSpec],
+    outputs: list[TensorSpec],
+    metadata: dict[str, str],
+    opset: int | None,
+    what: str,
+) -> PackableModel:
+    """Check that a model takes one batch to one output, and read its metadata."""
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise InputError(
+            f"{what} has {len(inputs)} inputs and {len(outputs)} outputs: "
+            "a package holds a model with one of each"
+        )
+    source = inputs[0]
+    if source.dtype != "float32" or not source.shape:
+        raise InputError(f"{what}: input {source.name!r} must be a float32 batch")
+    if isinstance(source.shape[0], int) and source.shape[0] != 1:
+        raise InputError(
+            f"{what}: input {source.name!r} takes {source.shape[0]} samples at once: "
+            "a package holds a model that takes one, or any number"
+        )
+    return PackableModel(
+        opset=opset,
+        input=source,
+        output=outputs[0],
+        preprocessing=_preprocessing(metadata, what),
+        class_names=_class_names(metadata, what),
+        sparsity=_sparsity(metadata, what),
+        recipe_digest=metadata.get("wfpipe.recipe_digest"),
+    )
 
 
 def _opset(proto: onnx.ModelProto, what: str) -> int:

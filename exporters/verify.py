@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ..support.errors import CheckFailed, InputError
-from .archive import read_archive
+from .archive import Archive, open_archive
+from .golden import prepared_inputs
 from .manifest import (
     GOLDEN_INPUTS_FILE,
     GOLDEN_OUTPUTS_FILE,
     MANIFEST_FILE,
-    MODEL_FILE,
-    PACKED_FILES,
+    PROGRAM_FILE,
+    SIGNATURE_FILE,
     Manifest,
+    PackedFile,
     parse_manifest,
 )
-from .package import describe_file
-from .package_model import Array, PackableModel, load_model, run_samples
+from .package_model import Array, PackableModel, open_packable, run_samples
+from .signing import PublicKey
 
 MAX_MANIFEST_BYTES = 16 << 20
+MAX_SIGNATURE_BYTES = 4096  # one has 64
 MAX_NPY_HEADER_CHARACTERS = 1000
 MAX_DIMENSIONS = 32
+
+
+Signed = Literal["unsigned", "not checked", "checked"]
+_SIGNED = {
+    "unsigned": "it is not signed: this shows that it is whole, not who made it",
+    "not checked": "its signature was not checked: pass --public-key to check who made it",
+    "checked": "its signature is right",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,7 @@ class VerifyResult:
     bytes: int
     golden_samples: int
     largest_difference: float
+    signed: Signed
 
     def __str__(self) -> str:
         """Say in one line what was checked."""
@@ -49,63 +66,136 @@ class VerifyResult:
             f"all checks passed: {self.files} files of {self.bytes:,} bytes are as packed, and "
             f"{self.golden_samples} golden samples give the same outputs (largest difference "
             f"{self.largest_difference:.1e} of the largest output, "
-            f"{self.manifest.golden.tolerance:.1e} allowed)"
+            f"{self.manifest.golden.tolerance:.1e} allowed); {_SIGNED[self.signed]}"
         )
 
 
-def verify_package(path: Path) -> VerifyResult:
+@dataclass(frozen=True)
+class CheckedPackage:
+    """What :func:`checked_package` yields: the result, the model's file, and golden inputs.
+
+    ``inputs`` are prepared samples, float32 (n, *shape).
+    """
+
+    result: VerifyResult
+    model: Path
+    inputs: Array
+
+
+def verify_package(path: Path, public_key: PublicKey | None = None) -> VerifyResult:
     """Check a package: its files against the manifest, its model against the golden samples.
 
     The limits on what is read are those of :mod:`exporters.archive` and of this module. The model
-    is looked through for references to other files before ONNX Runtime opens it, from memory.
-    A manifest is not signed: the check shows that a package is whole and runs here as it did
-    where it was packed, not who packed it.
+    is looked through for references to other files before ONNX Runtime opens it. No part of the
+    work holds more than one copy of the model in memory.
+
+    Args:
+        path: the package.
+        public_key: checks the signature of the manifest, before anything of it is read. ``None``:
+            the check shows that a package is whole and runs here as it did where it was packed,
+            not who packed it.
 
     Raises:
         InputError: when the package cannot be read: not a plain zip archive, names that lead
             outside, absurd sizes, no valid manifest, a model that is none or needs other files.
-        CheckFailed: when it can be read and a file is missing, extra or changed, the manifest
-            does not describe the model, or outputs differ from the golden ones.
+        CheckFailed: when it can be read and its signature is missing or wrong, a file is missing,
+            extra or changed, the manifest does not describe the model, or outputs differ from the
+            golden ones.
+    """
+    with checked_package(path, public_key) as checked:
+        return checked.result
+
+
+@contextmanager
+def checked_package(path: Path, public_key: PublicKey | None = None) -> Iterator[CheckedPackage]:
+    """Check a package as :func:`verify_package`, and keep its model unpacked for the block.
+
+    Raises:
+        InputError, CheckFailed: as :func:`verify_package`.
     """
     what = f"package {str(path)!r}"
-    members = read_archive(path)
-    manifest = _manifest(members, what)
-    _check_files(manifest, members, what)
-    model = load_model(members[MODEL_FILE], f"{what}: {MODEL_FILE}")
-    _check_description(manifest, model, what)
-    difference = _replay(manifest, model, members, what)
-    return VerifyResult(
-        manifest=manifest,
-        files=len(manifest.files),
-        bytes=sum(file.bytes for file in manifest.files.values()),
-        golden_samples=manifest.golden.samples,
-        largest_difference=difference,
-    )
+    with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
+        with open_archive(path) as archive:
+            raw = _manifest_bytes(archive, what)
+            signed = _check_signature(archive, raw, public_key, what)
+            manifest = parse_manifest(raw, what)
+            file = Path(folder) / manifest.model_file
+            _check_files(manifest, archive, file, what)
+            stored, wanted = (
+                _load_npy(archive.read(name), f"{what}: {name}")
+                for name in (GOLDEN_INPUTS_FILE, GOLDEN_OUTPUTS_FILE)
+            )
+        model = open_packable(file, f"{what}: {manifest.model_file}")
+        _check_description(manifest, model, what)
+        inputs = _golden_inputs(manifest, stored, what)
+        result = VerifyResult(
+            manifest=manifest,
+            files=len(manifest.files),
+            bytes=sum(file.bytes for file in manifest.files.values()),
+            golden_samples=manifest.golden.samples,
+            largest_difference=_replay(manifest, file, inputs, wanted, what),
+            signed=signed,
+        )
+        yield CheckedPackage(result, file, inputs)
 
 
-def _manifest(members: dict[str, bytes], what: str) -> Manifest:
-    raw = members.get(MANIFEST_FILE)
-    if raw is None:
+def _manifest_bytes(archive: Archive, what: str) -> bytes:
+    if MANIFEST_FILE not in archive.names:
         raise InputError(f"{what} has no {MANIFEST_FILE}: it is not a package of wfpipe")
-    if len(raw) > MAX_MANIFEST_BYTES:
+    if archive.size(MANIFEST_FILE) > MAX_MANIFEST_BYTES:
         raise InputError(f"{what}: {MANIFEST_FILE} has more than {MAX_MANIFEST_BYTES} bytes")
-    return parse_manifest(raw, what)
+    return archive.read(MANIFEST_FILE)
 
 
-def _check_files(manifest: Manifest, members: dict[str, bytes], what: str) -> None:
-    """Check that the files are those of the manifest, no more, no less, unchanged."""
-    present = members.keys() - {MANIFEST_FILE}
-    for name in sorted({*PACKED_FILES, *manifest.files} - present):
+def _check_signature(
+    archive: Archive, manifest: bytes, public_key: PublicKey | None, what: str
+) -> Signed:
+    if public_key is None:
+        return "not checked" if SIGNATURE_FILE in archive.names else "unsigned"
+    if SIGNATURE_FILE not in archive.names:
+        raise CheckFailed(f"{what} is not signed: it has no {SIGNATURE_FILE}")
+    if archive.size(SIGNATURE_FILE) > MAX_SIGNATURE_BYTES:
+        raise CheckFailed(f"{what}: {SIGNATURE_FILE} is no signature: it is far too long")
+    public_key.check(manifest, archive.read(SIGNATURE_FILE), what)
+    return "checked"
+
+
+def _check_files(manifest: Manifest, archive: Archive, model: Path, what: str) -> None:
+    """Check that the files are those of the manifest, no more, no less, unchanged.
+
+    The model is written to the path ``model`` on the way.
+    """
+    needed = {PROGRAM_FILE, manifest.model_file, GOLDEN_INPUTS_FILE, GOLDEN_OUTPUTS_FILE}
+    present = set(archive.names) - {MANIFEST_FILE, SIGNATURE_FILE}
+    for name in sorted((needed | manifest.files.keys()) - present):
         raise CheckFailed(f"{what}: {name!r} is missing")
     for name in sorted(present - manifest.files.keys()):
         raise CheckFailed(f"{what}: {name!r} is extra: the manifest does not list it")
     for name, wanted in manifest.files.items():
-        got = describe_file(members[name])
+        got = _digest(archive, name, model if name == manifest.model_file else None)
         if got != wanted:
             raise CheckFailed(
                 f"{what}: {name!r} was changed: {got.bytes} bytes with SHA-256 {got.sha256}, "
                 f"and the manifest says {wanted.bytes} bytes with {wanted.sha256}"
             )
+
+
+def _digest(archive: Archive, name: str, copy: Path | None) -> PackedFile:
+    """Return digest and size of a file in an archive, writing it to ``copy`` where given."""
+    digest, size = hashlib.sha256(), 0
+    with ExitStack() as stack:
+        try:
+            written = None if copy is None else stack.enter_context(copy.open("wb"))
+            for chunk in archive.chunks(name):
+                digest.update(chunk)
+                size += len(chunk)
+                if written is not None:
+                    written.write(chunk)
+        except OSError as error:
+            raise InputError(
+                f"cannot unpack {name!r} into {tempfile.gettempdir()!r}: {error.strerror or error}"
+            ) from None
+    return PackedFile(sha256=digest.hexdigest(), bytes=size)
 
 
 def _check_description(manifest: Manifest, model: PackableModel, what: str) -> None:
@@ -121,19 +211,20 @@ def _check_description(manifest: Manifest, model: PackableModel, what: str) -> N
     }
     for key, (said, found) in pairs.items():
         if said != found:
-            raise CheckFailed(f"{what}: {MANIFEST_FILE} has other {key} than {MODEL_FILE}")
+            raise CheckFailed(f"{what}: {MANIFEST_FILE} has other {key} than {manifest.model_file}")
 
 
-def _replay(
-    manifest: Manifest, model: PackableModel, members: dict[str, bytes], what: str
-) -> float:
-    """Run the golden samples and return the largest relative difference."""
-    inputs = _load_npy(members[GOLDEN_INPUTS_FILE], f"{what}: {GOLDEN_INPUTS_FILE}")
-    wanted = _load_npy(members[GOLDEN_OUTPUTS_FILE], f"{what}: {GOLDEN_OUTPUTS_FILE}")
+def _golden_inputs(manifest: Manifest, stored: Array, what: str) -> Array:
     samples = manifest.golden.samples
-    if inputs.dtype != np.float32 or inputs.shape[:1] != (samples,):
-        raise CheckFailed(f"{what}: {GOLDEN_INPUTS_FILE} must hold {samples} float32 samples")
-    got = run_samples(model, inputs, f"{what}: {MODEL_FILE}")
+    if stored.shape[:1] != (samples,) or stored.dtype not in (np.float32, np.uint8):
+        raise CheckFailed(f"{what}: {GOLDEN_INPUTS_FILE} must hold {samples} samples, float32 or "
+                          "uint8")  # fmt: skip
+    return prepared_inputs(stored, manifest.preprocessing, f"{what}: {GOLDEN_INPUTS_FILE}")
+
+
+def _replay(manifest: Manifest, model: Path, inputs: Array, wanted: Array, what: str) -> float:
+    """Run the golden samples and return the largest relative difference."""
+    got = run_samples(model, inputs, f"{what}: {manifest.model_file}")
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
         raise CheckFailed(
             f"{what}: {GOLDEN_OUTPUTS_FILE} holds {wanted.dtype} {wanted.shape}, "

@@ -14,6 +14,7 @@ def content(**changes: Any) -> dict[str, Any]:
     return {
         "schema": "wfpipe-manifest/1",
         "files": {"model.onnx": {"sha256": "0" * 64, "bytes": 12}},
+        "variant": "plain",
         "inputs": [{"name": "input", "dtype": "float32", "shape": ["batch", 1, None, 5]}],
         "outputs": [{"name": "logits", "dtype": "float32", "shape": ["batch", 3]}],
         "preprocessing": preprocessing().model_dump(mode="json"),

@@ -49,14 +49,14 @@ def tampered(good: Path, folder: Path, change: Callable[[Members], Members]) -> 
 
 def test_a_good_package_passes(good: Path) -> None:
     result = verify_package(good)
-    assert (result.files, result.golden_samples) == (4, 4)
+    assert (result.files, result.golden_samples) == (5, 4)
     assert result.bytes == sum(file.bytes for file in result.manifest.files.values())
     assert result.largest_difference == 0.0
 
 
 def test_the_result_says_in_one_line_what_was_checked(good: Path) -> None:
     line = str(verify_package(good))
-    assert line.startswith("all checks passed: 4 files of ")
+    assert line.startswith("all checks passed: 5 files of ")
     assert "4 golden samples" in line
     assert "(largest difference 0.0e+00 of the largest output, 1.0e-04 allowed)" in line
 
@@ -66,7 +66,7 @@ def test_a_package_that_was_packed_again_by_another_tool_passes(good: Path, tmp_
         file.writestr("golden/", b"")
         for name, content in read_archive(good).items():
             file.writestr(name, content)
-    assert verify_package(tmp_path / "again.zip").files == 4
+    assert verify_package(tmp_path / "again.zip").files == 5
 
 
 def test_rounding_within_the_tolerance_passes(good: Path, tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ def test_a_model_with_another_weight_fails(good: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "array", "words"),
     [
-        ("inputs", golden_inputs(3), "golden/inputs.npy must hold 4 float32 samples"),
-        ("inputs", golden_inputs().astype(np.float64), "must hold 4 float32 samples"),
+        ("inputs", golden_inputs(3), "golden/inputs.npy must hold 4 samples, float32 or"),
+        ("inputs", golden_inputs().astype(np.float64), "must hold 4 samples, float32 or"),
         ("outputs", np.zeros((4, 2), np.float32), "golden/outputs.npy holds float32 (4, 2)"),
         ("outputs", np.zeros((4, 3), np.float64), "golden/outputs.npy holds float64 (4, 3)"),
     ],
@@ -335,4 +335,4 @@ def test_changed_bytes_of_a_model_never_give_another_error(
 ) -> None:
     content = mutate(linear_model().SerializeToString(), changes)
     model = result_or_line(lambda: load_model(content, "model"))
-    assert model is None or model.content == content
+    assert model is None or model.output.name
