@@ -12,7 +12,7 @@ from .figures import Latency, Report
 from .forms import Form, forms
 from .plots.lines import Point, Series, line_plot
 from .plots.scale import Scale, linear_scale, log_scale
-from .plots.strips import Strip, strip_plot
+from .plots.strips import Strip, strip_plot, strip_scale
 from .run_log import Event
 from .units import format_ms
 
@@ -195,6 +195,6 @@ def _latency_figure(batch: str, measured: Sequence[tuple[int, Form, Latency]]) -
         )
         rows.append((f"{100 * place / steps:g}", *cells))
     return Figure(
-        title, svg, rows,
+        f"{title} (logarithmic)" if strip_scale(strips).log else title, svg, rows,
         caption="Each strip holds nine runs in ten; it is darkest at the median (line).",
     )  # fmt: skip

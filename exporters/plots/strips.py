@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .scale import Scale, linear_scale
+from .scale import Scale, linear_scale, log_scale
 from .svg import element, percent, plot
 
 _ROW, _BAR, _NAME = 44, 16, 13
+_LONG_TAIL = 20  # times the shortest time: beyond it, strips on a linear axis are all tail
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,21 @@ def strip_plot(strips: Sequence[Strip], *, label: str) -> Markup:
         strips: one or more, all of the same number of quantiles.
         label: what the plot shows, for those who cannot see it.
     """
-    scale = linear_scale([0.0, *(strip.quantiles[-2] for strip in strips)], floor_at=0.0)
+    scale = strip_scale(strips)
     height = _ROW * len(strips) + 6
     rows = [
         part for number, strip in enumerate(strips) for part in _row(strip, _ROW * number, scale)
     ]
     return plot(*_axis(scale, height), *rows, height=height, label=label, class_="plot wide")
+
+
+def strip_scale(strips: Sequence[Strip]) -> Scale:
+    """Return the axis: from zero or, where tails are far longer than the rest, logarithmic."""
+    lows = [strip.quantiles[1] for strip in strips]
+    highs = [strip.quantiles[-2] for strip in strips]
+    if min(lows) > 0 and max(highs) > _LONG_TAIL * min(lows):
+        return log_scale([*lows, *highs])
+    return linear_scale([0.0, *highs], floor_at=0.0)
 
 
 def shortened(name: str) -> str:

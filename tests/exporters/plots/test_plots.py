@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from markupsafe import Markup
 
@@ -9,7 +10,7 @@ from wfpipe.exporters.plots.bars import bar, interval
 from wfpipe.exporters.plots.lines import HEIGHT, Series, line_plot
 from wfpipe.exporters.plots.scale import linear_scale, log_scale
 from wfpipe.exporters.plots.scatter import Spot, scatter_plot
-from wfpipe.exporters.plots.strips import Strip, strip_plot
+from wfpipe.exporters.plots.strips import Strip, strip_plot, strip_scale
 from wfpipe.exporters.plots.svg import element
 
 HOSTILE = "<script>\"'&"
@@ -92,3 +93,12 @@ def test_an_interval_is_drawn_where_there_is_one() -> None:
     drawn = of_class(parsed(interval(50, 40, 70, scale, "c-1", "words")), "whisker")
     assert [(line["x1"], line["x2"]) for line in drawn] == [("40%", "70%")]
     assert of_class(parsed(interval(50, None, None, scale, "c-1", "words")), "whisker") == []
+
+
+def test_long_tails_have_a_logarithmic_axis() -> None:
+    short = Strip("dense", "", [0.5, 0.6, 0.7, 0.8, 9.0], "c-dense")
+    long = Strip("plain", "", [0.5, 0.6, 0.7, 90.0, 99.0], "c-plain")
+    assert not strip_scale([short]).log
+    assert strip_scale([short, long]).log
+    bands = of_class(parsed(strip_plot([short, long], label="times")), "band")
+    assert float(bands[1]["width"].rstrip("%")) == pytest.approx(100 * np.log10(90 / 0.6) / 3, 0.01)
