@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..support.errors import InputError
+from ..support.errors import InputError, shown
 from ..support.files import read_bytes
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -125,11 +125,11 @@ def _check_tensor(what: str, name: str, tensor: Tensor) -> None:
     )
     if not plain:
         raise InputError(
-            f"{what}: {_printable(name)!r} must be a dense tensor of floats or integers with all its values "
-            f"in the file, got {tensor.dtype}, {tensor.layout}, {tensor.device}"
+            f"{what}: {shown(name)} must be a dense tensor of floats or integers with all its "
+            f"values in the file, got {tensor.dtype}, {tensor.layout}, {tensor.device}"
         )
     if not tensor.to(torch.float32).isfinite().all():
-        raise InputError(f"{what}: {_printable(name)!r} has values that are not finite in float32")
+        raise InputError(f"{what}: {shown(name)} has values that are not finite in float32")
 
 
 def _check_fit(
@@ -158,9 +158,9 @@ def _check_fit(
 
 def _some(names: Collection[str]) -> str:
     """Return the first few names on one line, and how many there are besides."""
-    shown = ", ".join(_printable(name) for name in list(names)[:_LISTED])
+    listed = ", ".join(_printable(name) for name in list(names)[:_LISTED])
     rest = len(names) - _LISTED
-    return f"{shown} and {rest} more" if rest > 0 else shown
+    return f"{listed} and {rest} more" if rest > 0 else listed
 
 
 def _printable(name: str) -> str:

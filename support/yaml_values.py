@@ -12,8 +12,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.YAMLError(f"an alias, which is not accepted (line {mark.line + 1})")
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError(f"it uses an alias on line {mark.line + 1}: write the value out")
         return super().compose_node(parent, index)
 
 

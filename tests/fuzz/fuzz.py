@@ -6,7 +6,7 @@
 
 Every input is made from the seed and its number alone. A worker process reads it as the program
 does; a failure is a crash of the worker, an exit code other than 0, 2 and 3, more than one line of
-error, writing outside its folder, starting a program, 10 s without an end, or memory out of
+error, writing outside its folder, starting a program, 10 s of work without an end, or memory out of
 proportion. Each failure is printed, and its input kept in the folder of --failures. The last line
 is the number of failures. Needs Linux.
 """
@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wfpipe.tests.fuzz.targets import Target
 
-HANG_S = 10.0
+HANG_S = 10.0  # of the worker's own time
+STUCK_S = 60.0  # on the clock: other programs may have the processor
 START_S = 120.0  # until a worker has imported the program
 BATCH = 2000  # inputs of one worker
 
@@ -143,12 +144,14 @@ class _Worker:
         try:
             self.process.stdin.write(f"{number}\n")
             self.process.stdin.flush()
-            target = (self._answer(HANG_S) or "").strip() or target
-            answer = self._answer(HANG_S)
+            answer = self._end_of_work()
+            if answer:
+                target = answer.strip()
+                answer = self._end_of_work()
         except BrokenPipeError:
             answer = ""
         if answer is None:
-            return target, f"no end after {HANG_S:.0f} s", True
+            return target, f"no end after {HANG_S:.0f} s of work or {STUCK_S:.0f} s", True
         if not answer:
             code = self.process.wait()
             return target, f"the worker ended with {code}: {self.last_words()}", True
@@ -160,6 +163,26 @@ class _Worker:
             return self.answers.get(timeout=seconds)
         except queue.Empty:
             return None
+
+    def _end_of_work(self) -> str | None:
+        """Return the next answer, or None once the worker has worked or been silent too long."""
+        begin, worked = time.monotonic(), self._processor_s()
+        while time.monotonic() - begin < STUCK_S:
+            answer = self._answer(HANG_S)
+            if answer is not None:
+                return answer
+            if self._processor_s() - worked >= HANG_S:
+                break
+        return None
+
+    def _processor_s(self) -> float:
+        """Return the processor time that the worker has had, in seconds."""
+        try:
+            text = Path(f"/proc/{self.process.pid}/stat").read_text()
+        except OSError:
+            return 0.0
+        user, system = text.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def last_words(self) -> str:
         """Return the end of what the worker wrote to its standard error."""

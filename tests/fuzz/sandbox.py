@@ -56,9 +56,9 @@ class Sandbox:
             with redirect_stdout(out), redirect_stderr(err):
                 read(path)
         except SystemExit as end:
-            fault = _judge_exit(end.code, err.getvalue())
+            fault = judge_exit(end.code, err.getvalue())
         except (InputError, CheckFailed) as error:
-            fault = _judge_line(str(error))
+            fault = judge_line(str(error))
         except BaseException as error:
             fault = f"{type(error).__name__}: {error}"
         finally:
@@ -100,16 +100,16 @@ class Sandbox:
             self.offences.append(f"{event} {whole!r}"[:200])
 
 
-def _judge_exit(code: Any, err: str) -> str | None:
+def judge_exit(code: Any, err: str) -> str | None:
+    """Return what is wrong with an exit code and what was written to standard error, or None."""
     number = 0 if code is None else code
     if number not in ALLOWED_EXITS:
         return f"exit {number}: {err.strip()[:500]}"
-    if number and len(err.strip().splitlines()) != 1 + err.count("\nwfpipe: warning"):
-        return f"exit {number} with {len(err.splitlines())} lines: {err[:300]!r}"
-    return _judge_line(err) if number else None
+    return judge_line(err) if number else None
 
 
-def _judge_line(line: str) -> str | None:
+def judge_line(line: str) -> str | None:
+    """Return what is wrong with an error, which must be one line of bounded length, or None."""
     text = line.strip()
     if not text or "\n" in text:
         return f"says {text[:200]!r}, which is not one line"
