@@ -182,3 +182,44 @@ def pretend_cuda(monkeypatch: pytest.MonkeyPatch, on_cpu: list[str]) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: PROVIDERS.values())
     monkeypatch.setattr(ort, "preload_dlls", lambda: None)
     monkeypatch.setattr(ort, "InferenceSession", PretendCuda(on_cpu))
+
+
+@pytest.mark.skipif(
+    Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists(), reason="there is a GPU here"
+)
+def test_tensorrt_that_does_not_load_is_refused_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_linear(tmp_path / "model.onnx", np.eye(2, 3))
+    wanted = r"provider 'tensorrt' cannot be used: .*available here: cpu.*validate\.provider=cpu"
+    with pytest.raises(InputError, match=wanted) as caught:
+        open_session(path, SessionSettings("tensorrt", threads=1))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_tensorrt_may_use_sparse_kernels_and_keeps_engines_of_each_file_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Recorder(PretendCuda):
+        def __call__(self, path: str, options: Any, **arguments: Any) -> PretendCuda:
+            asked.append(arguments)
+            return super().__call__(path, options, **arguments)
+
+        def get_providers(self) -> list[str]:
+            return [PROVIDERS["tensorrt"], PROVIDERS["cpu"]]
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: PROVIDERS.values())
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None)
+    monkeypatch.setattr(ort, "InferenceSession", Recorder([]))
+    for folder in ("a", "b"):
+        path = tmp_path / folder / "model.onnx"
+        path.parent.mkdir()
+        open_session(write_linear(path, np.eye(2, 3)), SessionSettings("tensorrt", threads=1))
+    (first,), (second,) = (arguments["providers"] for arguments in asked)
+    assert first[0] == second[0] == PROVIDERS["tensorrt"]
+    assert first[1]["trt_sparsity_enable"] == "1"
+    assert first[1]["trt_engine_cache_path"] != second[1]["trt_engine_cache_path"]
+    assert all(arguments["enable_fallback"] == 0 for arguments in asked)

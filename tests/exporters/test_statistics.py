@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wfpipe.exporters.statistics import P99_RUNS, speedup, summarise
+from wfpipe.exporters.statistics import P99_RUNS, speedup, summarise, wilson
 
 
 def chance_of_two_above(percentile: float, runs: int) -> float:
@@ -99,3 +99,27 @@ def test_speedup_is_fixed_by_its_seed() -> None:
 def test_equal_times_give_an_interval_without_width(shape: tuple[int, int]) -> None:
     figures = speedup(np.full(shape, 2.0), np.full(shape, 0.5), seed=0)
     assert (figures.ratio, figures.low, figures.high) == (4.0, 4.0, 4.0)
+
+
+def test_quantiles_run_from_the_fastest_to_the_slowest_in_steps_of_5_percent() -> None:
+    figures = summarise(np.arange(101.0), 1)
+    assert figures.quantiles == pytest.approx(np.arange(0.0, 101.0, 5.0))
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_bounds_of_a_share_solve_the_score_equation(counts: tuple[int, int]) -> None:
+    # Wilson: the true shares p at which the share found is 1.96 standard errors of p away from p.
+    correct, samples = counts
+    found = correct / samples
+    for bound in wilson(correct, samples):
+        p = bound / 100
+        assert 0 <= p <= 1
+        assert (found - p) ** 2 == pytest.approx(1.959964**2 * p * (1 - p) / samples, abs=1e-6)
+
+
+def test_the_interval_of_a_share_holds_for_19_of_20_samples_of_a_population() -> None:
+    true, samples = 0.93, 400
+    counts = np.random.default_rng(0).binomial(samples, true, size=4000)
+    within = [low <= 100 * true <= high for low, high in (wilson(int(n), samples) for n in counts)]
+    assert np.mean(within) == pytest.approx(0.95, abs=0.02)

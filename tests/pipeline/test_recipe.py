@@ -31,6 +31,11 @@ def test_later_layers_win():
         ("prune.block=network", "prune", "block", "network"),
         ("data.size=32", "data", "size", [32]),
         ("validate.batches=1,8", "validate", "batches", [1, 8]),
+        ("validate.provider=tensorrt", "validate", "provider", "tensorrt"),
+        ("export.variants=[sparse, int8]", "export", "variants", ["sparse", "int8"]),
+        ("export.variants=fp16,ort", "export", "variants", ["fp16", "ort"]),
+        ("export.pick=most-accurate", "export", "pick", "most-accurate"),
+        ("export.int8_exclude=fc*", "export", "int8_exclude", ["fc*"]),
         ("model.options={hidden: [40, 20]}", "model", "options", {"hidden": [40, 20]}),
     ],
 )
@@ -89,6 +94,10 @@ def test_steps_default_to_half_of_the_epochs():
         ({"data": {"std": [0.5, 0.0]}}, "std must be > 0"),
         ({"data": {"mean": [0, 0], "std": [1, 1, 1]}}, "mean has 2 values and std 3"),
         ({"data": {"augment": ["crop", "resized-crop"]}}, "not both"),
+        ({"export": {"variants": ["int4"]}}, r"export\.variants"),
+        ({"export": {"variants": ["ort", "ort"]}}, "variants must differ, got ort, ort"),
+        ({"export": {"pick": "smalest"}}, "did you mean 'smallest'"),
+        ({"export": {"calibration_samples": 0}}, "calibration_samples must be greater than 0"),
         ({"validate": {"runs": 99}}, "validate.runs must be greater than or equal to 100"),
     ],
 )
