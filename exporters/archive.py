@@ -254,6 +254,12 @@ def _check_sizes(entries: list[zipfile.ZipInfo], what: str) -> None:
     total = sum(entry.file_size for entry in entries)
     if total > MAX_TOTAL_BYTES:
         raise InputError(f"{what} holds {total} bytes: the limit is {MAX_TOTAL_BYTES}")
+    packed = sum(entry.compress_size for entry in entries)
+    if total > FREE_BYTES + MAX_RATIO * packed:
+        raise InputError(
+            f"{what} grows from {packed} to {total} bytes: above {FREE_BYTES} bytes the limit is "
+            f"{MAX_RATIO} times"
+        )
 
 
 def _check_clashes(entries: list[zipfile.ZipInfo], what: str) -> None:

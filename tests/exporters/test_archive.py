@@ -306,3 +306,13 @@ def test_unpacking_leaves_alone_what_is_there(tmp_path: Path, kind: str) -> None
     with pytest.raises(InputError, match=r"out"):
         unpack_archive(tmp_path / "a.zip", out)
     assert not list(tmp_path.rglob("b.txt"))
+
+
+def test_members_that_grow_too_much_together_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "FREE_BYTES", 10_000)
+    path = make_zip(tmp_path / "a.zip", *((f"m{index}", bytes(9_000)) for index in range(3)))
+    assert len(read_archive(path)) == 3
+    monkeypatch.setattr(archive, "MAX_RATIO", 2)
+    assert "to 27000 bytes: above 10000 bytes" in refused(path, path.read_bytes())
