@@ -86,7 +86,8 @@ def main() -> None:
                 for layer in LAYERS
             ]  # fmt: skip
             ratios += [measured / predicted for predicted, measured in pairs]
-            ranks.append(float(spearmanr(*zip(*pairs, strict=True)).statistic))
+            predictions, measurements = [p for p, _ in pairs], [m for _, m in pairs]
+            ranks.append(float(spearmanr(predictions, measurements).statistic))
         shown = ", ".join(
             f"{rank:.2f} at {sparsity:.0%}"
             for rank, sparsity in zip(ranks, SPARSITIES, strict=True)

@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+
+from wfpipe.tests.cli.forked import Server
 
 PROGRAM = Path(sys.executable).with_name("wfpipe")
 
@@ -22,15 +25,12 @@ def environment() -> dict[str, str]:
 
 def wfpipe(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the program to its end in ``folder`` and return its exit code and output."""
-    return subprocess.run(
-        [str(PROGRAM), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment(),
-        timeout=300,
-        check=False,
-    )
+    return _server().run([*map(str, arguments)], folder or Path.cwd(), environment())
+
+
+@cache
+def _server() -> Server:
+    return Server(environment())
 
 
 def heed_interrupts() -> None:
