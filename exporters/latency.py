@@ -39,8 +39,8 @@ def measure_in_sittings(
     """Time the models as :func:`measure_latency` does, in sittings with new sessions each.
 
     Args:
-        openers: open the models, by name; each is called once for each sitting, in an order that
-            is reversed from sitting to sitting.
+        openers: open the models, by name; each is called once for each sitting, in another order
+            from sitting to sitting.
         samples: prepared float32 inputs (n, *shape), n >= 1.
         batch_sizes: the sizes to measure at.
         runs: timed runs of each model at each size, shared among the sittings; at least 2 each.
@@ -51,12 +51,12 @@ def measure_in_sittings(
         For each model, by batch size, times in milliseconds (sittings, runs of a sitting).
     """
     sittings = max(1, min(SITTINGS, runs // 2))
-    names = list(openers)
+    orders = balanced_orders(list(openers))
     shares = []
     with _old_objects_left_alone():
         for sitting in range(sittings):
             share = measure_latency(
-                {name: openers[name]() for name in names},
+                {name: openers[name]() for name in orders[sitting % len(orders)]},
                 samples,
                 batch_sizes=batch_sizes,
                 runs=-(-runs // sittings),
@@ -64,10 +64,9 @@ def measure_in_sittings(
                 on_round=on_round,
             )
             shares.append(share)
-            names.reverse()
     return {
-        name: {size: np.stack([share[name][size] for share in shares]) for size in by_size}
-        for name, by_size in shares[0].items()
+        name: {size: np.stack([share[name][size] for share in shares]) for size in shares[0][name]}
+        for name in openers
     }
 
 
@@ -80,11 +79,12 @@ def measure_latency(
     seed: int,
     on_round: Callable[[], None] | None = None,
 ) -> Times:
-    """Time the models in alternation: one run of each per round, in reverse order every other one.
+    """Time the models in alternation: one run of each per round, in another order each time.
 
     What disturbs the machine for a while so disturbs all models alike, run i of one model lies
-    beside run i of another, and none always follows the same one. Each model is warmed up before
-    each batch size (at least 3 runs and 50 ms); the garbage collector rests while the
+    beside run i of another, and each follows each of the others, and itself, as often as the
+    others do: what ran before leaves caches and threads as it needs them. Each model is warmed up
+    before each batch size (at least 3 runs and 50 ms); the garbage collector rests while the
     clock runs. On CUDA a run ends when the device has finished.
 
     Args:
@@ -117,15 +117,29 @@ def _time_rounds(
     calls: Mapping[str, Callable[[], None]], runs: int, on_round: Callable[[], None] | None
 ) -> dict[str, Array]:
     measured = {name: np.empty(runs) for name in calls}
-    order = list(calls)
+    orders = balanced_orders(list(calls))
     with _no_garbage_collection():
         for index in range(runs):
-            for name in order:
+            for name in orders[index % len(orders)]:
                 measured[name][index] = _time(calls[name])
-            order.reverse()
             if on_round is not None:
                 on_round()
     return measured
+
+
+def balanced_orders(names: Sequence[str]) -> list[list[str]]:
+    """Return orders in which each name comes at each place, and after each other, equally often.
+
+    The Latin squares of Williams (1949), "Experimental designs balanced for the estimation of
+    residual effects of treatments": one square for an even number, two for an odd one.
+
+    >>> ["".join(order) for order in balanced_orders("abcd")]
+    ['abdc', 'bcad', 'cdba', 'dacb']
+    """
+    count = len(names)
+    first = [(place + 1) // 2 if place % 2 else -(place // 2) for place in range(count)]
+    rows = [[names[(step + turn) % count] for step in first] for turn in range(count)]
+    return rows if count % 2 == 0 or count == 1 else rows + [row[::-1] for row in rows]
 
 
 def _time(call: Callable[[], None]) -> float:

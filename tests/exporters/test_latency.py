@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from wfpipe.exporters import latency
-from wfpipe.exporters.latency import SITTINGS, measure_in_sittings, measure_latency
+from wfpipe.exporters.latency import SITTINGS, balanced_orders, measure_in_sittings, measure_latency
 from wfpipe.exporters.session import SessionSettings, open_session
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.networks import write_linear
@@ -55,6 +57,18 @@ def test_models_run_in_alternation_and_none_always_first(calls: Calls) -> None:
     }
     for by_size in times.values():
         assert all(measured.shape == (5,) for measured in by_size.values())
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_orders_are_balanced(count: int) -> None:
+    names = [str(index) for index in range(count)]
+    orders = balanced_orders(names)
+    assert all(sorted(order) == names for order in orders)
+    for place in range(count):
+        assert len(set(Counter(order[place] for order in orders).values())) == 1
+    follows = Counter(pair for order in orders for pair in pairwise(order))
+    assert set(follows) == set(permutations(names, 2))
+    assert len(set(follows.values())) <= 1
 
 
 def test_sittings_open_the_models_anew_in_alternating_order(calls: Calls) -> None:
