@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,6 +18,9 @@ from ..pipeline.recipe import (
 )
 from ..support.errors import InputError
 from .console import Terminal
+
+if TYPE_CHECKING:
+    from ..exporters.signing import SigningKey
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -91,6 +94,21 @@ def result_options(command: Command) -> Command:
     return click.option(
         "--baseline", metavar="REPORT.json", help="Compare with an accepted model."
     )(command)
+
+
+def sign_option(command: Command) -> Command:
+    """Add ``--sign``."""
+    return click.option("--sign", metavar="KEY.pem", help="Sign the package; see keygen.")(command)
+
+
+def signing_key(options: dict[str, Any]) -> SigningKey | None:
+    """Take ``--sign`` out of a command's options and read the key, before any work is done."""
+    path = options.pop("sign")
+    if path is None:
+        return None
+    from ..exporters.signing import read_signing_key
+
+    return read_signing_key(Path(path), "--sign")
 
 
 def output_options(command: Command) -> Command:

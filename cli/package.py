@@ -6,19 +6,22 @@ from typing import Any
 
 import click
 
-from .options import existing_run, output_options, terminal
+from .options import existing_run, output_options, sign_option, signing_key, terminal
 
 
 @click.command("package")
 @click.argument("run", metavar="RUN")
+@sign_option
 @output_options
 def command(run: str, **options: Any) -> None:
-    """Pack model.onnx of the run in the folder RUN into package.zip, with a manifest, golden
-    samples and a program that runs it.
+    """Pack the model of the run in the folder RUN into package.zip, with a manifest, a model card,
+    golden samples and a program that runs it.
     """
     reporter = terminal(options)
+    sign = signing_key(options)
     directory = existing_run(run)
     from ..pipeline.run import package_run
 
-    package_run(directory, reporter)
-    reporter.say(f"package: {directory.package}")
+    package_run(directory, reporter, sign)
+    signed = f", signed by the key {sign.public.fingerprint[:16]}" if sign else ""
+    reporter.say(f"package: {directory.package}{signed}")

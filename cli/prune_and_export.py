@@ -13,6 +13,8 @@ from .options import (
     recipe_flags,
     recipe_options,
     result_options,
+    sign_option,
+    signing_key,
     terminal,
 )
 from .results import take_results
@@ -25,6 +27,7 @@ from .run_options import RUN_FLAGS, open_request, run_options
 @run_options
 @recipe_flags(*GATES)
 @result_options
+@sign_option
 @output_options
 def command(**options: Any) -> int:
     """Prune and fine-tune a trained network, export it to ONNX, measure it in ONNX Runtime against
@@ -36,6 +39,7 @@ def command(**options: Any) -> int:
     with results.on_failure():
         reporter = terminal(options, all_on_stderr=results.as_json)
         accepted = options.pop("baseline")
+        sign = signing_key(options)
         request = open_request(options)
         from ..exporters.baseline import read_baseline
 
@@ -50,6 +54,7 @@ def command(**options: Any) -> int:
                 resume=request.resume,
                 overwrite=request.overwrite,
                 baseline=baseline,
+                sign=sign,
             )
     code = results.show(report, reporter)
     reporter.say(f"run directory: {request.directory.path}")

@@ -81,8 +81,8 @@ class PackedFigures(_Part):
             figures, speedup = form.figures, form.speedup
         return cls(
             test_samples=report.test_samples,
-            dense=report.dense,
-            pruned=figures,
+            dense=_brief(report.dense),
+            pruned=_brief(figures),
             speedup=speedup,
             environment=report.environment,
         )
@@ -125,6 +125,15 @@ class Manifest(_Part):
         """Return the manifest as UTF-8 JSON, the same bytes for the same content."""
         content = self.model_dump(mode="json", by_alias=True)
         return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _brief(figures: ModelFigures) -> ModelFigures:
+    """Leave out what only plots need."""
+    brief = {
+        batch: latency.model_copy(update={"quantiles": ()})
+        for batch, latency in figures.latency_ms.items()
+    }
+    return figures.model_copy(update={"latency_ms": brief})
 
 
 def model_file(variant: str) -> str:

@@ -30,6 +30,7 @@ class RunDirectory:
         self.report = path / "report.json"
         self.page = path / "report.html"
         self.package = path / "package.zip"
+        self.card = path / "MODEL_CARD.md"
 
     def main_files(self) -> list[Path]:
         """Return the files that every finished run leaves, whatever its recipe."""
@@ -40,7 +41,7 @@ class RunDirectory:
 
     def files(self) -> list[Path]:
         """Return every file a run may leave, the one that marks the folder as a run last."""
-        others = [*self.variants.values(), self.operators, self.package]
+        others = [*self.variants.values(), self.operators, self.package, self.card]
         return [*others, *self.main_files()]
 
     def holds_run(self) -> bool:

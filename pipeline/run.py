@@ -9,8 +9,10 @@ from ..exporters.baseline import Baseline
 from ..exporters.figures import Report
 from ..exporters.package import write_package
 from ..exporters.report import read_report, write_report
+from ..exporters.signing import SigningKey
 from ..exporters.sizes import deflated_bytes, nonzeros
 from ..support.errors import InputError
+from ..support.files import write_text
 from ..support.progress import Reporter, Silent
 from .data.fingerprint import fingerprint
 from .data.source import Data, open_data
@@ -35,6 +37,7 @@ def prune_and_export(
     resume: bool = False,
     overwrite: bool = False,
     baseline: Baseline | None = None,
+    sign: SigningKey | None = None,
 ) -> Report:
     """Run the whole job and return its report; failed gates are in it.
 
@@ -45,6 +48,7 @@ def prune_and_export(
         resume: continue the run in the directory.
         overwrite: replace the run in the directory.
         baseline: the last accepted model, which this one may not fall behind; None: none.
+        sign: the key to sign the package with; None: it is not signed.
 
     Raises:
         InputError: for input that cannot work, before anything is written.
@@ -53,7 +57,10 @@ def prune_and_export(
     reporter = reporter or Silent()
     if resume and baseline is None and _complete(directory):
         reporter.say("the run is complete: this is its report")
-        return read_report(directory.report)
+        report = read_report(directory.report)
+        if sign is not None and report.ships is not None:
+            package_run(directory, reporter, sign)
+        return report
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
     if baseline is not None:
         baseline.check_data(len(job.data.test), fingerprint(job.data.test))
@@ -75,10 +82,11 @@ def prune_and_export(
         variants=forms_to_measure(job, made),
     )
     report = with_variants(measured, made, recipe.export.pick)
-    directory.package.unlink(missing_ok=True)  # of another form, or of one that fails now
+    for file in (directory.package, directory.card):  # of another form, or one that fails now
+        file.unlink(missing_ok=True)
     write_report(directory.path, report, recipe=recipe.to_yaml())
     if report.ships is not None:
-        _pack(directory, job.data)
+        _pack(directory, job.data, sign)
     return report
 
 
@@ -108,8 +116,10 @@ def export_run(directory: RunDirectory, reporter: Reporter) -> None:
     variants_stage(job)
 
 
-def package_run(directory: RunDirectory, reporter: Reporter) -> None:
-    """Pack the model of a run.
+def package_run(
+    directory: RunDirectory, reporter: Reporter, sign: SigningKey | None = None
+) -> None:
+    """Pack the model of a run, and sign the package where there is a key.
 
     Raises:
         InputError: when the run has no exported and measured model.
@@ -121,7 +131,7 @@ def package_run(directory: RunDirectory, reporter: Reporter) -> None:
                 f"{str(directory.path)!r} has no {needed.name}: "
                 "finish the run with prune-and-export --resume"
             )
-    _pack(directory, open_data(recipe.data, seed=recipe.run.seed, reporter=reporter))
+    _pack(directory, open_data(recipe.data, seed=recipe.run.seed, reporter=reporter), sign)
 
 
 def _complete(directory: RunDirectory) -> bool:
@@ -153,8 +163,11 @@ def _shipped(directory: RunDirectory, report: Report) -> Path:
     return directory.model if report.ships == "plain" else directory.variants[report.ships]
 
 
-def _pack(directory: RunDirectory, data: Data) -> None:
-    """Pack the form that ships with the report, having checked that they belong together."""
+def _pack(directory: RunDirectory, data: Data, sign: SigningKey | None) -> None:
+    """Pack the form that ships with the report, having checked that they belong together.
+
+    The model card of the package is left in the run too.
+    """
     report = read_report(directory.report)
     model = _shipped(directory, report)
     form = report.variants.get(report.ships or "plain")
@@ -167,10 +180,12 @@ def _pack(directory: RunDirectory, data: Data) -> None:
             f"{directory.report.name} is of another {model.name} than the one in "
             f"{str(directory.path)!r}: measure it again with prune-and-export --resume"
         )
-    write_package(
+    _, card = write_package(
         directory.package,
         model=model,
         golden_inputs=real_samples(data, GOLDEN_SAMPLES).numpy(),
         report=report,
         variant=report.ships or "plain",
+        sign=sign,
     )
+    write_text(directory.card, card)
