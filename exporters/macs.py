@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, NodeProto
 
-from .onnx_graph import read_model, weight_uses
+from .onnx_graph import read_model, weight_uses, written_out
 from .onnx_walk import message_text
 
 Shape = tuple[int, ...]
@@ -57,6 +57,8 @@ def _macs(node: NodeProto, index: int, weight: Shape, shapes: Shapes) -> int | N
 def _shapes(model: ModelProto) -> Shapes:
     """Return the shapes of all values for one sample, as far as they can be inferred."""
     single = ModelProto.FromString(model.SerializeToString())
+    single.graph.initializer.extend(map(written_out, single.graph.sparse_initializer))
+    del single.graph.sparse_initializer[:]  # no shape can be inferred from one
     for value in (*single.graph.input, *single.graph.output):
         dims = value.type.tensor_type.shape.dim
         if dims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +47,8 @@ def weights(model: onnx.ModelProto) -> dict[str, TensorProto]:
     """Return the weights of ``model`` by name, in the order of their first use.
 
     A weight is a constant tensor of two or more dimensions that a Conv, ConvTranspose, Gemm or
-    MatMul node takes, directly or through Transpose and Identity nodes.
+    MatMul node takes, directly or through Transpose and Identity nodes. Sparse tensors are written
+    out; quantised ones, where a DequantizeLinear with a zero point of 0 takes them, are as stored.
     """
     found: dict[str, TensorProto] = {}
     for use in weight_uses(model):
@@ -85,13 +87,14 @@ def to_array(tensor: TensorProto, path: Path) -> np.ndarray[Any, Any]:
 
 def _collect(graph: GraphProto, outer: Mapping[str, TensorProto], found: list[WeightUse]) -> None:
     known = {**outer, **{tensor.name: tensor for tensor in graph.initializer}}
+    known |= {sparse.values.name: written_out(sparse) for sparse in graph.sparse_initializer}
     for node in graph.node:
         source = node.input[0] if node.input else ""
         if node.op_type == "Constant" and node.output:
             for attribute in node.attribute:
                 if attribute.name == "value":
                     known[node.output[0]] = _named(attribute.t, node.output[0])
-        elif node.op_type in _PASS_THROUGH and node.output and source in known:
+        elif node.output and source in known and _passes_through(node, known):
             known[node.output[0]] = known[source]
         for index in _WEIGHT_INPUTS.get(node.op_type, ()):
             tensor = known.get(node.input[index]) if index < len(node.input) else None
@@ -101,6 +104,37 @@ def _collect(graph: GraphProto, outer: Mapping[str, TensorProto], found: list[We
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:
                     _collect(inner, known, found)
+
+
+def written_out(sparse: onnx.SparseTensorProto) -> TensorProto:
+    """Return a sparse tensor as a plain one of the same name.
+
+    Raises:
+        InputError: when its positions do not fit its shape.
+    """
+    name, shape = sparse.values.name, tuple(sparse.dims)
+    try:
+        values = onnx.numpy_helper.to_array(sparse.values)
+        places = onnx.numpy_helper.to_array(sparse.indices)
+        if places.ndim == 2:
+            places = np.ravel_multi_index(tuple(places.T), shape)
+        if places.size and not 0 <= places.min() <= places.max() < math.prod(shape):
+            raise ValueError("a position is outside")
+        flat = np.zeros(math.prod(shape), values.dtype)
+        flat[places] = values
+    except Exception as error:  # damaged tensors fail in many ways
+        raise InputError(f"the positions of the sparse tensor {name!r} do not fit it") from error
+    return onnx.numpy_helper.from_array(flat.reshape(shape), name)
+
+
+def _passes_through(node: NodeProto, known: Mapping[str, TensorProto]) -> bool:
+    """Tell whether what comes out of a node is zero where its first input is."""
+    if node.op_type != "DequantizeLinear":
+        return node.op_type in _PASS_THROUGH
+    if len(node.input) < 3 or not node.input[2]:
+        return True
+    zero = known.get(node.input[2])
+    return zero is not None and not onnx.numpy_helper.to_array(zero).any()
 
 
 def _named(tensor: TensorProto, name: str) -> TensorProto:
