@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from wfpipe.cli.main import COMMANDS
+from wfpipe.exporters.archive import read_archive
+from wfpipe.exporters.document_schemas import shipped_schema
+from wfpipe.exporters.signing import read_public_key, write_key_pair
+from wfpipe.exporters.verify import verify_package
 from wfpipe.pipeline.recipe import Recipe
 from wfpipe.tests.cli.program import PROGRAM, wfpipe
 
@@ -22,7 +27,9 @@ QUICK = ["--epochs", 1, "--set", "prune.gradients=16", "--set", "validate.runs=1
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    result = wfpipe("prune-and-export", *QUICK, "--sparsity", 0.8, "--out", "run", folder=folder)
+    write_key_pair(folder / "key.pem", folder / "key.pub.pem")
+    options = [*QUICK, "--sparsity", 0.8, "--out", "run", "--sign", "key.pem"]
+    result = wfpipe("prune-and-export", *options, folder=folder)
     assert result.returncode == 0, result.stderr
     return folder / "run"
 
@@ -66,9 +73,22 @@ def test_packing_again_gives_the_same_bytes(run, tmp_path):
     copy = tmp_path / "elsewhere"
     shutil.copytree(run, copy)
     (copy / "package.zip").unlink()
-    result = wfpipe("package", copy)
+    result = wfpipe("package", copy, "--sign", run.parent / "key.pem")
     assert result.returncode == 0, result.stderr
     assert (copy / "package.zip").read_bytes() == (run / "package.zip").read_bytes()
+
+
+def test_the_package_is_signed_and_its_documents_are_valid(run):
+    package = run / "package.zip"
+    key = read_public_key(run.parent / "key.pub.pem", "--public-key")
+    assert verify_package(package, key).signed == "checked"
+    members = read_archive(package)
+    assert (run / "MODEL_CARD.md").read_bytes() == members["MODEL_CARD.md"]
+    for name, content in [
+        ("manifest", members["manifest.json"]),
+        ("report", (run / "report.json").read_bytes()),
+    ]:
+        Draft202012Validator(shipped_schema(name)).validate(json.loads(content))
 
 
 def test_validate_applies_gates_and_writes_its_report_where_told(run, tmp_path):
@@ -190,7 +210,7 @@ def test_a_model_that_was_not_measured_is_not_packed(run, tmp_path):
     shutil.copytree(run, copy)
     shutil.copy(copy / "dense.onnx", copy / "model.onnx")
     before = (copy / "package.zip").read_bytes()
-    result = wfpipe("package", copy)
+    result = wfpipe("package", copy, "--sign", run.parent / "key.pem")
     assert result.returncode == 2
     assert "is of another model.onnx" in result.stderr
     assert (copy / "package.zip").read_bytes() == before

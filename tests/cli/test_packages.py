@@ -1,0 +1,115 @@
+"""Packages at the command line: keys, signatures, verification, profiles."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from wfpipe.exporters.archive import read_archive, write_archive
+from wfpipe.exporters.package import write_package
+from wfpipe.exporters.signing import read_signing_key
+from wfpipe.tests.cli.program import wfpipe
+from wfpipe.tests.exporters.package_samples import golden_inputs, write_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the keys a and b, and a package signed with a."""
+    folder = tmp_path_factory.mktemp("packages")
+    for name in "ab":
+        made = wfpipe("keygen", "--out", name, folder=folder)
+        assert (made.returncode, made.stderr) == (0, "")
+        assert f"public key:  {name}.pub.pem (SHA-256 " in made.stdout
+    write_package(
+        folder / "signed.zip",
+        model=write_model(folder / "model.onnx"),
+        golden_inputs=golden_inputs(),
+        report=None,
+        sign=read_signing_key(folder / "a.pem", "--sign"),
+    )
+    return folder
+
+
+def test_a_key_is_secret_and_never_overwritten(folder: Path) -> None:
+    before = (folder / "a.pem").read_bytes()
+    assert stat.S_IMODE((folder / "a.pem").stat().st_mode) == 0o600
+    again = wfpipe("keygen", "--out", "a", folder=folder)
+    assert again.returncode == 2
+    assert again.stderr.startswith("wfpipe: error: 'a.pub.pem' is there already")
+    assert (folder / "a.pem").read_bytes() == before
+    assert wfpipe("keygen", "--out", "x/", folder=folder).returncode == 2
+
+
+def test_the_signature_is_checked_where_a_key_is_given(folder: Path) -> None:
+    right = wfpipe("verify", "signed.zip", "--public-key", "a.pub.pem", folder=folder)
+    assert (right.returncode, right.stderr) == (0, "")
+    assert right.stdout.endswith("; its signature is right\n")
+    unchecked = wfpipe("verify", "signed.zip", folder=folder)
+    assert unchecked.returncode == 0
+    assert "its signature was not checked" in unchecked.stdout
+    wrong = wfpipe("verify", "signed.zip", "--public-key", "b.pub.pem", folder=folder)
+    assert wrong.returncode == 3
+    assert "signed with another key" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "words"),
+    [
+        ("manifest.sig", None, "is not signed"),
+        ("infer.py", b"pass", "'infer.py' was changed"),
+    ],
+)
+def test_another_package_than_the_signed_one_exits_3(
+    folder: Path, tmp_path: Path, member: str, content: bytes | None, words: str
+) -> None:
+    members = read_archive(folder / "signed.zip")
+    if content is None:
+        del members[member]
+    else:
+        members[member] = content
+    write_archive(tmp_path / "bad.zip", members)
+    command = "verify" if content is None else "profile"
+    done = wfpipe(command, tmp_path / "bad.zip", "--public-key", folder / "a.pub.pem")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_keys_that_cannot_be_used_are_bad_input(folder: Path) -> None:
+    done = wfpipe("verify", "signed.zip", "--public-key", "a.pem", folder=folder)
+    assert done.returncode == 2
+    assert "is a private key" in done.stderr
+    done = wfpipe("prune-and-export", "--out", "new", "--sign", "a.pub.pem", folder=folder)
+    assert done.returncode == 2
+    assert "--sign 'a.pub.pem' is a public key" in done.stderr
+    assert not (folder / "new").exists()
+
+
+def test_a_profile_is_the_baseline_of_the_next(folder: Path, tmp_path: Path) -> None:
+    quick = [folder / "signed.zip", "--runs", 40]
+    first = wfpipe("profile", *quick, "--json")
+    assert first.returncode == 0, first.stderr
+    assert json.loads(first.stdout)["schema"] == "wfpipe-profile/1"
+    (tmp_path / "old.json").write_text(first.stdout)
+    compared = wfpipe(
+        "profile", *quick, "--baseline", tmp_path / "old.json", "--max-slowdown", 0.001
+    )
+    assert compared.returncode == 3
+    assert compared.stderr.count("times as long, and 0.001 times is allowed") == 2
+    assert "p50, batch 1 " in compared.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--threads", "a"], "--threads must be whole numbers with commas, got 'a'"),
+        (["--max-slowdown", "2"], "--max-slowdown needs --baseline"),
+    ],
+)
+def test_bad_options_of_profile_are_named(folder: Path, arguments: list[str], words: str) -> None:
+    done = wfpipe("profile", "signed.zip", *arguments, folder=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
