@@ -72,8 +72,7 @@ def validate_files(
     Args:
         pruned: the plain file of the pruned model.
         dense: the file that all are compared against.
-        variants: other forms of the pruned model, by name; one that cannot be opened or run, or
-            is too far from the plain file, stops nothing.
+        variants: other forms of the pruned model, by name; one that fails stops nothing.
         batches: makes a new pass over the test split: prepared inputs (n, *shape), labels (n,).
         test_samples: samples in a pass, for the progress shown.
         samples: prepared float32 inputs (n, *shape) that latency and parity are measured on.
@@ -84,15 +83,13 @@ def validate_files(
         reporter: where progress goes.
 
     Raises:
-        InputError: when the plain or the dense file cannot be run with these settings on these
-            inputs.
+        InputError: when the plain or the dense file cannot be run so.
     """
     forms = dict(variants or {})
-    paths = {"pruned": pruned, "dense": dense, **{name: form.path for name, form in forms.items()}}
+    paths = {"pruned": pruned, "dense": dense} | {name: form.path for name, form in forms.items()}
     sizes = list(dict.fromkeys(batch_sizes))
     bench = _Bench(paths, forms, settings, sizes, samples, reporter, {})
-    for name in _REQUIRED:
-        bench.open(name)  # both can be opened, before anything is measured
+    bench.open_required()
     with flushing(settings.flush_denormals):
         parity = bench.parity()
         reached = bench.accuracies(batches, test_samples)
@@ -108,11 +105,11 @@ def validate_files(
         if name != "dense"
     }
     results = {
-        name: VariantFigures(file=form.path.name, failure=bench.failures[name])
-        if name in bench.failures
-        else VariantFigures(
+        name: VariantFigures(
             file=form.path.name, figures=figures[name], parity=parity[name], speedup=ratios[name]
         )
+        if name not in bench.failures
+        else VariantFigures(file=form.path.name, failure=bench.failures[name])
         for name, form in forms.items()
     }
     return Measured(figures["dense"], figures["pruned"], ratios["pruned"], results)
@@ -132,6 +129,11 @@ class _Bench:
 
     def open(self, name: str) -> ort.InferenceSession:
         return open_session(self.paths[name], self.settings)
+
+    def open_required(self) -> None:
+        """Find that the plain or the dense file cannot be opened, before anything is measured."""
+        for name in _REQUIRED:
+            self.open(name)
 
     def parity(self) -> dict[str, float]:
         """Run each variant at every batch size, and compare its outputs with the plain file's."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ..exporters.baseline import Baseline, Tolerances, check_baseline
 from ..exporters.environment import describe_environment
-from ..exporters.figures import REPORT_SCHEMA, GateResult, ModelFigures, Report, Speedup
+from ..exporters.figures import (
+    REPORT_SCHEMA,
+    GateResult,
+    LayerFigures,
+    ModelFigures,
+    Report,
+    Speedup,
+)
 from ..exporters.gates import check_gates
 from ..exporters.onnx_graph import read_model
 from ..exporters.package_model import load_model
@@ -63,35 +71,21 @@ def measure_files(
         device: the device of the pruning run; None where there was none.
         zeros: counted over the prunables; without it, sparsity is over all weights of the file.
         baseline: the last accepted model; None compares with none.
-        variants: other forms of the pruned file, by name; one that fails stops nothing.
+        variants: other forms of the pruned file; one that fails stops nothing.
 
     Raises:
         InputError: when one of the two files cannot be run on the data, a gate needs what was not
             measured, or the baseline is of another model or test split.
     """
-    layers = layer_figures(pruned)
-    test_set = fingerprint(data.test)
-    if baseline is not None:
-        baseline.check_data(len(data.test), test_set)
-        baseline.check_shapes([layer.shape for layer in layers], all_of_them=True)
+    layers, test_set = layer_figures(pruned), fingerprint(data.test)
+    _check(baseline, len(data.test), test_set, layers)
     chosen = device or find_device(recipe.run.device)
     settings = session_settings(recipe.validate_, chosen)
     measured = _measure(pruned, dense, variants or {}, data, recipe, settings, reporter)
     provider = PROVIDERS[settings.provider]
     total = zeros.pruned + zeros.kept if zeros else None
     sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
-
-    def gates(figures: ModelFigures, speedups: Mapping[str, Speedup]) -> list[GateResult]:
-        results = check_gates(
-            dense=measured.dense,
-            pruned=figures,
-            speedup=speedups,
-            sparsity=sparsity,
-            weights=total,
-            **recipe.gates.limits(),
-        )
-        return results + _held_to(baseline, figures, speedups, recipe.gates)
-
+    hold = _Gates(recipe.gates, measured.dense, sparsity, total, baseline).hold
     return Report(
         schema=REPORT_SCHEMA,
         model=name,
@@ -103,31 +97,54 @@ def measure_files(
         pruned=measured.pruned,
         speedup=measured.speedup,
         verdict=verdict(measured.pruned, measured.dense, measured.speedup, provider),
-        gates=gates(measured.pruned, measured.speedup),
+        gates=hold(measured.pruned, measured.speedup),
         layers=layers,
         environment=describe_environment(settings, provider, str(device or "none")),
         variants={
-            name: variant
-            if variant.figures is None
-            else variant.model_copy(update={"gates": gates(variant.figures, variant.speedup)})
+            name: variant.model_copy(update={"gates": hold(variant.figures, variant.speedup)})
+            if variant.figures is not None
+            else variant
             for name, variant in measured.variants.items()
         },
     )
 
 
-def _held_to(
-    baseline: Baseline | None,
-    figures: ModelFigures,
-    speedups: Mapping[str, Speedup],
-    gates: GateSettings,
-) -> list[GateResult]:
-    """Hold the figures of one form of the model against the last accepted model."""
-    if baseline is None:
-        return []
-    tolerances = Tolerances(
-        gates.baseline_accuracy_drop, gates.baseline_latency_increase, gates.baseline_size_increase
-    )
-    return check_baseline(baseline, figures, speedups, tolerances)
+def _check(
+    baseline: Baseline | None, samples: int, test_set: str, layers: Sequence[LayerFigures]
+) -> None:
+    if baseline is not None:
+        baseline.check_data(samples, test_set)
+        baseline.check_shapes([layer.shape for layer in layers], all_of_them=True)
+
+
+@dataclass(frozen=True)
+class _Gates:
+    """The gates of a recipe, and what every form of the pruned model is held against."""
+
+    settings: GateSettings
+    dense: ModelFigures
+    sparsity: float
+    weights: int | None
+    baseline: Baseline | None
+
+    def hold(self, figures: ModelFigures, speedups: Mapping[str, Speedup]) -> list[GateResult]:
+        """Hold the figures of one form against the dense and the last accepted model."""
+        results = check_gates(
+            dense=self.dense,
+            pruned=figures,
+            speedup=speedups,
+            sparsity=self.sparsity,
+            weights=self.weights,
+            **self.settings.limits(),
+        )
+        if self.baseline is None:
+            return results
+        tolerances = Tolerances(
+            self.settings.baseline_accuracy_drop,
+            self.settings.baseline_latency_increase,
+            self.settings.baseline_size_increase,
+        )
+        return results + check_baseline(self.baseline, figures, speedups, tolerances)
 
 
 def _measure(
