@@ -42,11 +42,14 @@ def describe_ort(
         if file.read(8)[4:] != _IDENTIFIER:
             raise InputError(f"{what} is not a model in ONNX Runtime's format")
     session = open_model(path, what)
-    return (
-        [_spec(value, what) for value in session.get_inputs()],
-        [_spec(value, what) for value in session.get_outputs()],
-        dict(session.get_modelmeta().custom_metadata_map),
-    )
+    try:
+        return (
+            [_spec(value, what) for value in session.get_inputs()],
+            [_spec(value, what) for value in session.get_outputs()],
+            dict(session.get_modelmeta().custom_metadata_map),
+        )
+    except UnicodeDecodeError:
+        raise InputError(f"{what} has names or metadata that are not UTF-8") from None
 
 
 def open_model(source: Path | bytes, what: str) -> ort.InferenceSession:

@@ -130,8 +130,8 @@ def run_samples(source: Path | bytes, inputs: Array, what: str) -> Array:
         InputError: when ONNX Runtime cannot open or run the model.
     """
     session = open_model(source, what)
-    name = session.get_inputs()[0].name
     try:
+        name = session.get_inputs()[0].name
         rows = [session.run(None, {name: sample[None]})[0] for sample in inputs]
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
         raise does_not_run(what, error) from None

@@ -86,6 +86,14 @@ def test_what_is_no_such_model_is_refused(package: Path, tmp_path: Path, content
         verify_package(tmp_path / "bad.zip")
 
 
+def test_metadata_that_is_no_text_is_refused(model: Path, tmp_path: Path) -> None:
+    content = model.read_bytes()
+    assert b'"cat"' in content
+    (tmp_path / "bad.ort").write_bytes(content.replace(b'"cat"', b'"\xff\xfe\xfd"'))
+    with pytest.raises(InputError, match="not UTF-8"):
+        open_packable(tmp_path / "bad.ort", "model")
+
+
 def test_a_cut_model_is_refused(package: Path, tmp_path: Path) -> None:
     members = read_archive(package)
     for size in range(8, len(members["model.ort"]), 97):
