@@ -26,6 +26,14 @@ _STARTS = {
 }  # fmt: skip
 
 
+def _peak() -> int:
+    """Return the bytes of memory that this process ever held; getrusage begins at its parent's."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status has no VmHWM")
+
+
 class Sandbox:
     """The folder that reading may write to, and a watch over all other writing by Python."""
 
@@ -51,7 +59,7 @@ class Sandbox:
         ``runs``: a model is run, which may take what its operators ask for.
         """
         out, err = io.StringIO(), io.StringIO()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = _peak()
         self.offences.clear()
         self._watching = True
         fault = None
@@ -66,7 +74,7 @@ class Sandbox:
             fault = f"{type(error).__name__}: {error}"
         finally:
             self._watching = False
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024
+        grown = _peak() - peak
         if fault is None and not runs and grown > MEMORY_BYTES:
             fault = f"took {grown >> 20} MiB of memory"
         if self.offences:
