@@ -36,6 +36,21 @@ class _Field:
     end: int
 
 
+def decode_model(content: Buffer, what: str) -> onnx.ModelProto:
+    """Parse bytes that :func:`check_wire` has let pass.
+
+    Raises:
+        InputError: when they are not an ONNX model.
+    """
+    try:
+        proto = onnx.load_model_from_string(content)
+    except DecodeError:
+        raise InputError(f"{what} is not an ONNX model, or is cut short") from None
+    if not proto.ir_version or not proto.opset_import or not proto.graph.output:
+        raise InputError(f"{what} is not an ONNX model: no version, operator set or output in it")
+    return proto
+
+
 def parse_outline(content: Buffer, what: str) -> onnx.ModelProto:
     """Parse an ONNX model within the limits; its large initializers come back empty.
 
@@ -51,12 +66,7 @@ def parse_outline(content: Buffer, what: str) -> onnx.ModelProto:
     """
     check_wire(content, what)
     short, lengths = _outline(content)
-    try:
-        proto = onnx.load_model_from_string(short)
-    except DecodeError:
-        raise InputError(f"{what} is not an ONNX model, or is cut short") from None
-    if not proto.ir_version or not proto.opset_import or not proto.graph.output:
-        raise InputError(f"{what} is not an ONNX model: no version, operator set or output in it")
+    proto = decode_model(short, what)
     for tensor, length in zip(proto.graph.initializer, lengths, strict=True):
         if length is not None:
             _empty(tensor, length, what)

@@ -103,20 +103,25 @@ def write_package(
         golden=Golden(samples=len(stored), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE)),
         versions=Versions(wfpipe=__version__, opset=packed.opset, onnxruntime=ort.__version__),
     )
-    card = model_card(manifest, report)
-    members[CARD_FILE] = card.encode()
-    files = {**manifest.files, CARD_FILE: describe_file(members[CARD_FILE])}
-    manifest = manifest.model_copy(update={"files": files})
-    _write(path, manifest, members, sign)
-    return manifest, card
+    return _write(path, manifest, members, report, sign)
 
 
 def _write(
-    path: Path, manifest: Manifest, members: dict[str, bytes], sign: SigningKey | None
-) -> None:
+    path: Path,
+    manifest: Manifest,
+    members: dict[str, bytes],
+    report: Report | None,
+    sign: SigningKey | None,
+) -> tuple[Manifest, str]:
+    """Write the package with its model card and signature; return the manifest and the card."""
+    card = model_card(manifest, report)
+    members = {**members, CARD_FILE: card.encode()}
+    files = {**manifest.files, CARD_FILE: describe_file(members[CARD_FILE])}
+    manifest = manifest.model_copy(update={"files": files})
     raw = manifest.to_bytes()
     signature = {} if sign is None else {SIGNATURE_FILE: sign.signature(raw)}
     write_archive(path, {MANIFEST_FILE: raw, **signature, **members})
+    return manifest, card
 
 
 def _figures(report: Report, variant: str, size: int, what: str) -> PackedFigures:

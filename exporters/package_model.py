@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from pydantic_core import from_json
 
 from ..support.errors import InputError
 from .external_data import is_external
 from .manifest import TensorSpec
 from .onnx_limits import check_model
-from .onnx_outline import parse_outline
+from .onnx_outline import decode_model, parse_outline
 from .onnx_walk import message_text, shown, walk
 from .onnx_wire import Buffer, check_wire
 from .ort_model import describe_ort, does_not_run, open_model
@@ -52,12 +51,7 @@ def parse_model(content: bytes, what: str) -> onnx.ModelProto:
             :mod:`exporters.onnx_wire` or :mod:`exporters.onnx_limits`.
     """
     check_wire(content, what)
-    try:
-        proto = onnx.load_model_from_string(content)
-    except DecodeError:
-        raise InputError(f"{what} is not an ONNX model, or is cut short") from None
-    if not proto.ir_version or not proto.opset_import or not proto.graph.output:
-        raise InputError(f"{what} is not an ONNX model: no version, operator set or output in it")
+    proto = decode_model(content, what)
     check_model(proto, len(content), what)
     return proto
 
