@@ -28,8 +28,17 @@ def evaluation_copy(module: nn.Module) -> nn.Module:
     except Exception as error:  # modules fail to copy in many ways
         raise InputError(f"cannot copy the model: {_cause(error)}") from error
     for tensor in (*duplicate.parameters(), *duplicate.buffers()):
-        tensor.data = tensor.data.contiguous()
+        tensor.data = contiguous(tensor.data)
     return duplicate.eval().requires_grad_(False)
+
+
+def contiguous(tensor: Tensor) -> Tensor:
+    """Return a copy with the strides of the contiguous format, also where a dimension is 1.
+
+    ``Tensor.contiguous`` leaves a single channel the strides of the channels-last format, for
+    which PyTorch then exports other operators: a pooling becomes a gather over computed places.
+    """
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def check_outputs(module: nn.Module, example: Tensor) -> None:

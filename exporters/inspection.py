@@ -19,13 +19,15 @@ from ..support.errors import InputError, unknown
 from ..support.files import read_bytes
 from .archive import MAX_MEMBER_BYTES, read_archive
 from .external_data import check_external_data, is_external
-from .manifest import MANIFEST_FILE, MODEL_FILE, SIGNATURE_FILE, parse_manifest
+from .manifest import MANIFEST_FILE, SIGNATURE_FILE, parse_manifest
 from .onnx_walk import message_text, shown, walk
 from .package_model import Array, parse_model, require_self_contained
 from .zero_pattern import Mask, zero_pattern
 
-Kind = Literal["onnx", "safetensors", "package"]
-_KINDS: dict[str, Kind] = {".onnx": "onnx", ".safetensors": "safetensors", ".zip": "package"}
+Kind = Literal["onnx", "ort", "safetensors", "package"]
+_KINDS: dict[str, Kind] = {
+    ".onnx": "onnx", ".ort": "ort", ".safetensors": "safetensors", ".zip": "package"
+}  # fmt: skip
 
 MAX_HEADER_BYTES = 16 << 20  # of a .safetensors file: a heuristic, some 100,000 tensors
 _INDICES = {"int64", "int32", "int16", "uint64", "uint32", "uint16"}
@@ -125,8 +127,8 @@ def inspect_file(path: Path) -> Inspection:
     Tensors of strings are left out.
 
     Args:
-        path: an ``.onnx`` file (tensors beside it are read too), a ``.safetensors`` file, or a
-            package (``.zip``).
+        path: an ``.onnx`` file (tensors beside it are read too), an ``.ort`` file, a
+            ``.safetensors`` file, or a package (``.zip``).
 
     Raises:
         InputError: when the file is of another kind, missing, damaged or cut short.
@@ -143,7 +145,7 @@ def inspect_file(path: Path) -> Inspection:
     packed = None
     if kind == "safetensors":
         layers, metadata = _safetensors(path, what)
-    elif kind == "onnx":
+    elif kind in ("onnx", "ort"):
         content = read_bytes(path, "model", limit=MAX_MEMBER_BYTES)
         proto = parse_model(content, what)
         check_external_data(proto, path.parent, len(content), what)
@@ -161,8 +163,6 @@ def _package(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, str]
     _require(name, members, what)
     sizes = {member: len(content) for member, content in members.items()}
     packed = Packed(manifest.variant, name, SIGNATURE_FILE in members, sizes)
-    if name != MODEL_FILE:  # in ONNX Runtime's own format, which it alone can read
-        return [], {}, packed
     proto = parse_model(members[name], f"{what}: {name}")
     require_self_contained(proto, what)
     return *_onnx(proto, path.parent, what), packed

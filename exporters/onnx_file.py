@@ -12,7 +12,7 @@ from ..support.errors import InputError
 from ..support.files import write_bytes
 from ..support.progress import Reporter, Silent
 from ..support.version import __version__
-from .capture import capture_graph, check_outputs, evaluation_copy
+from .capture import capture_graph, check_outputs, contiguous, evaluation_copy
 from .onnx_clean import clean_zeros, name_batch, restore_names, set_metadata, strip_traces
 
 SIZE_LIMIT = 2**31 - 1
@@ -51,7 +51,7 @@ def export_onnx(
     with (reporter or Silent()).task(f"export {path.name}", 3, "stage") as task:
         duplicate = evaluation_copy(module)
         _check_size(sum(t.nbytes for t in (*duplicate.parameters(), *duplicate.buffers())))
-        inputs = example.detach().cpu().float().contiguous()
+        inputs = contiguous(example.detach().cpu().float())
         check_outputs(duplicate, inputs)
         task.advance()
         model = capture_graph(duplicate, inputs, opset=opset)

@@ -16,15 +16,20 @@ from ..support.files import read_bytes
 from .onnx_walk import message_text
 from .package_model import parse_model, require_self_contained
 
-_WEIGHT_INPUTS = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
+_WEIGHT_INPUTS = {
+    "Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1),
+    "FusedConv": (1,), "FusedGemm": (0, 1), "FusedMatMul": (0, 1),
+    "QLinearConv": (3,), "QLinearMatMul": (0, 3), "QGemm": (0, 3),
+}  # fmt: skip
+"""By operator, those of ONNX Runtime's optimiser in the last two lines."""
 _PASS_THROUGH = {"Transpose", "Identity"}
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """Read the ONNX file at ``path``.
+    """Read the file at ``path``, in ONNX or in ONNX Runtime's format.
 
     Raises:
-        InputError: when it is missing, empty, truncated, not ONNX, or keeps its weights elsewhere.
+        InputError: when it is missing, empty, cut short, no model, or keeps its weights elsewhere.
     """
     what = f"model {str(path)!r}"
     model = parse_model(read_bytes(path, "model"), what)
@@ -47,7 +52,8 @@ def weights(model: onnx.ModelProto) -> dict[str, TensorProto]:
     """Return the weights of ``model`` by name, in the order of their first use.
 
     A weight is a constant tensor of two or more dimensions that a Conv, ConvTranspose, Gemm or
-    MatMul node takes, directly or through Transpose and Identity nodes. Sparse tensors are written
+    MatMul node, or what ONNX Runtime fuses with one, takes, directly or through Transpose and
+    Identity nodes. Sparse tensors are written
     out; quantised ones, where a DequantizeLinear with a zero point of 0 takes them, are as stored.
     """
     found: dict[str, TensorProto] = {}

@@ -12,7 +12,7 @@ from ..support.errors import InputError
 from .onnx_walk import shown, walk
 from .onnx_wire import memory_limit
 
-DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 """The operator sets of ONNX itself, and ONNX Runtime's own of quantised and fused operators.
 
 None of their operators loads code or opens a file, but EPContext, which is refused by name.

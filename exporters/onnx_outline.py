@@ -16,6 +16,7 @@ from ..support.errors import InputError
 from .onnx_limits import check_model, tensor_bytes
 from .onnx_walk import shown
 from .onnx_wire import Buffer, check_wire, read_varint, skip_value
+from .ort_file import decode_ort, is_ort
 
 LARGE_BYTES = 1 << 16  # initializers of fewer bytes are kept
 
@@ -54,22 +55,26 @@ def decode_model(content: Buffer, what: str) -> onnx.ModelProto:
 def parse_outline(content: Buffer, what: str) -> onnx.ModelProto:
     """Parse an ONNX model within the limits; its large initializers come back empty.
 
-    Their shapes become ``[0]``, once it is known that their values are as many as they say.
+    Their shapes become ``[0]``, once it is known that their values are as many as they say. Bytes
+    in ONNX Runtime's own format come back as the ONNX model that they stand for.
 
     Args:
         content: the file.
         what: the model as the user knows it, for the error.
 
     Raises:
-        InputError: when the bytes are not an ONNX model, or one that passes a limit of
+        InputError: when the bytes are no such model, or one that passes a limit of
             :mod:`exporters.onnx_wire` or :mod:`exporters.onnx_limits`.
     """
-    check_wire(content, what)
-    short, lengths = _outline(content)
-    proto = decode_model(short, what)
-    for tensor, length in zip(proto.graph.initializer, lengths, strict=True):
-        if length is not None:
-            _empty(tensor, length, what)
+    if is_ort(content):
+        proto = decode_ort(content, what, large_bytes=LARGE_BYTES)
+    else:
+        check_wire(content, what)
+        short, lengths = _outline(content)
+        proto = decode_model(short, what)
+        for tensor, length in zip(proto.graph.initializer, lengths, strict=True):
+            if length is not None:
+                _empty(tensor, length, what)
     check_model(proto, len(content), what)
     return proto
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from pydantic_core import from_json
 
 from ..support.errors import InputError
@@ -19,7 +20,7 @@ from .onnx_limits import check_model
 from .onnx_outline import decode_model, parse_outline
 from .onnx_walk import message_text, shown, walk
 from .onnx_wire import Buffer, check_wire
-from .ort_model import describe_ort, does_not_run, open_model
+from .ort_file import decode_ort, is_ort, is_ort_file
 from .preprocessing import Preprocessing
 
 Array = np.ndarray[Any, Any]
@@ -46,12 +47,17 @@ class PackableModel:
 def parse_model(content: bytes, what: str) -> onnx.ModelProto:
     """Parse an ONNX model, having checked that its bytes are within the limits, and then itself.
 
+    Bytes in ONNX Runtime's own format come back as the ONNX model that they stand for.
+
     Raises:
-        InputError: when the bytes are not an ONNX model, or one that passes a limit of
+        InputError: when the bytes are no such model, or one that passes a limit of
             :mod:`exporters.onnx_wire` or :mod:`exporters.onnx_limits`.
     """
-    check_wire(content, what)
-    proto = decode_model(content, what)
+    if is_ort(content):
+        proto = decode_ort(content, what)
+    else:
+        check_wire(content, what)
+        proto = decode_model(content, what)
     check_model(proto, len(content), what)
     return proto
 
@@ -68,10 +74,10 @@ def require_self_contained(proto: onnx.ModelProto, what: str) -> None:
 
 
 def load_model(content: Buffer, what: str) -> PackableModel:
-    """Read an ONNX model that a package can hold, without running anything of it.
+    """Read a model that a package can hold, in ONNX or ONNX Runtime's format; nothing is run.
 
     Raises:
-        InputError: when it is not an ONNX model, refers to other files, or does not take one
+        InputError: when it is no such model, refers to other files, or does not take one
             float32 batch, of any size or of one sample, to one output.
     """
     proto = parse_outline(content, what)
@@ -86,23 +92,17 @@ def load_model(content: Buffer, what: str) -> PackableModel:
         [_spec(value, what) for value in inputs],
         [_spec(value, what) for value in proto.graph.output],
         metadata,
-        _opset(proto, what),
+        None if is_ort(content) else _opset(proto, what),
         what,
     )
 
 
 def open_packable(path: Path, what: str) -> PackableModel:
-    """Read a model file that a package can hold: ``.ort``, or else ONNX.
-
-    An ONNX file is looked through without reading its large tensors into memory. A file in ONNX
-    Runtime's format is opened by the runtime, which alone can read it.
+    """Read a model file as :func:`load_model`, without its large tensors in memory.
 
     Raises:
         InputError: as :func:`load_model`.
     """
-    if path.suffix == ".ort":
-        inputs, outputs, metadata = describe_ort(path, what)
-        return _packable(inputs, outputs, metadata, None, what)
     if path.stat().st_size == 0:  # nothing can be mapped
         raise InputError(f"{what} is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -134,6 +134,41 @@ def run_samples(source: Path | bytes, inputs: Array, what: str) -> Array:
     if len({row.shape for row in rows}) != 1 or rows[0].dtype.kind not in "fiub":
         raise InputError(f"{what}: its output must be numbers of one shape")
     return np.concatenate(rows)
+
+
+def open_model(source: Path | bytes, what: str) -> ort.InferenceSession:
+    """Open a model on the CPU with one thread, so that it computes the same wherever it can.
+
+    Optimisations that lay the weights out anew are left out: they double the memory.
+
+    Args:
+        source: a file, or its content; in ONNX or ONNX Runtime's format.
+        what: the model as the user knows it, for the error.
+
+    Raises:
+        InputError: when ONNX Runtime cannot open it.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    own = is_ort_file(source) if isinstance(source, Path) else is_ort(source)
+    options.add_session_config_entry("session.load_model_format", "ORT" if own else "ONNX")
+    model = str(source) if isinstance(source, Path) else source
+    try:
+        return ort.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
+    except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+        raise does_not_run(what, error) from None
+
+
+def does_not_run(what: str, error: Exception) -> InputError:
+    """Put a failure of ONNX Runtime into one line."""
+    reason = " ".join(str(error).split())[:300]
+    return InputError(f"{what} does not run in ONNX Runtime: {reason}")
 
 
 def _packable(

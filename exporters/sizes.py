@@ -11,7 +11,6 @@ from onnx import TensorProto
 
 from .onnx_graph import graphs, read_model, to_array
 from .session import SessionSettings, open_session
-from .variants.ort_format import float_tensors, is_ort
 
 _CHUNK = 1 << 20
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -44,8 +43,6 @@ def nonzeros(path: Path) -> int:
     Raises:
         InputError: when the file is not a readable ONNX file or one in ONNX Runtime's format.
     """
-    if is_ort(path):
-        return sum(int(np.count_nonzero(values)) for values in float_tensors(path))
     model = read_model(path)
     quantised = {
         node.input[0]

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 
 from ...support.errors import InputError
 from ...support.files import replacing, write_text
 from ..quiet import captured_stderr, quiet
-
-_MAGIC = b"ORTM"  # file identifier of the FlatBuffers schema, after the offset of the root
-_FLOAT, _FLOAT16, _DOUBLE = 1, 10, 11  # as in ONNX's TensorProto.DataType
-_DTYPES = {_FLOAT: np.dtype("<f4"), _FLOAT16: np.dtype("<f2"), _DOUBLE: np.dtype("<f8")}
 
 
 def write_ort(source: Path, path: Path, operators: Path) -> tuple[str, ...]:
@@ -46,7 +39,9 @@ def write_ort(source: Path, path: Path, operators: Path) -> tuple[str, ...]:
     return (
         f"a minimal build of ONNX Runtime needs the operators in {operators.name}; "
         "full builds read the file too",
-        "optimised for no processor in particular, as the plain file is when it is loaded",
+        "optimised for no processor in particular: ONNX Runtime lays out the weights of ONNX files "
+        "anew for the processor when it loads them, and not those of this format, which can be "
+        "slower for that",
     )
 
 
@@ -63,32 +58,6 @@ def required_operators(path: Path) -> str:
         for opset in sorted(found[domain])
     ]
     return f"# Operators of {path.name}\n" + "".join(f"{line}\n" for line in lines)
-
-
-def is_ort(path: Path) -> bool:
-    """Tell whether the file is in ONNX Runtime's format."""
-    with path.open("rb") as file:
-        return file.read(8)[4:] == _MAGIC
-
-
-def float_tensors(path: Path) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the float tensors of a file in ONNX Runtime's format, flat.
-
-    Raises:
-        InputError: when the file is damaged.
-    """
-    with quiet():
-        from onnxruntime.tools.ort_format_model.ort_model_processor import fbs
-    try:
-        root = fbs.InferenceSession.InferenceSession.GetRootAs(bytearray(path.read_bytes()), 0)
-        graph = root.Model().Graph()
-        for index in range(graph.InitializersLength()):
-            tensor = graph.Initializers(index)
-            if tensor.DataType() in _DTYPES:
-                raw = tensor.RawDataAsNumpy()
-                yield np.asarray(raw, dtype=np.uint8).view(_DTYPES[tensor.DataType()])
-    except Exception as error:  # a damaged buffer fails in many ways
-        raise InputError(f"model {str(path)!r} is damaged: {error}") from None
 
 
 def _convert(source: Path, path: Path) -> None:

@@ -64,6 +64,7 @@ def test_the_package_holds_it_and_passes(package: Path) -> None:
     result = verify_package(package)
     assert (result.manifest.variant, result.manifest.versions.opset) == ("ort", None)
     inspected = inspect_file(package)
+    assert [layer.name for layer in inspected.layers if layer.weight] == ["fc.weight"]
     assert inspected.packed is not None
     assert inspected.packed.variant == "ort"
 

@@ -51,6 +51,24 @@ def _change(out: bytearray, rng: Random) -> None:
         out[at:at] = rng.randbytes(min(length, 64))
 
 
+def mutate_flatbuffer(content: bytes, rng: Random) -> bytes:
+    """Return FlatBuffers with some offsets, lengths or numbers changed, or any bytes.
+
+    Offsets of tables are 32 bits at places that four divides; those of fields are 16 bits.
+    """
+    if rng.random() < 0.3:
+        return mutate_bytes(content, rng)
+    out = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        width = rng.choice((2, 4, 4, 8))
+        at = rng.randrange(8, len(out) - 8) // width * width
+        old = int.from_bytes(out[at : at + width], "little")
+        near = rng.choice((4, -4, 8, -8, 64, -64, rng.randrange(len(out))))
+        new = old + near if rng.random() < 0.5 else number(rng, old)
+        out[at : at + width] = (new % 256**width).to_bytes(width, "little")
+    return bytes(out)
+
+
 def number(rng: Random, old: int = 0) -> int:
     """Return a number that tends to break things, sometimes near ``old``."""
     if rng.random() < 0.3:

@@ -17,6 +17,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from wfpipe.exporters.archive import read_archive
+from wfpipe.exporters.variants.ort_format import write_ort
 from wfpipe.models.registry import NETWORKS
 from wfpipe.pipeline.recipe import Recipe
 from wfpipe.pipeline.state import State
@@ -38,6 +39,21 @@ def models() -> list[bytes]:
     return [
         _serialised(model) for model in (linear_model(), _convolutional(), _quantised(), _odd())
     ]
+
+
+@lru_cache
+def ort_models() -> list[bytes]:
+    """The models in ONNX Runtime's own format."""
+    return [to_ort(content) for content in models()]
+
+
+def to_ort(content: bytes) -> bytes:
+    """Return an ONNX model in ONNX Runtime's own format."""
+    with TemporaryDirectory() as folder:
+        source = Path(folder) / "model.onnx"
+        source.write_bytes(content)
+        write_ort(source, source.with_suffix(".ort"), source.with_suffix(".config"))
+        return source.with_suffix(".ort").read_bytes()
 
 
 def package() -> dict[str, bytes]:

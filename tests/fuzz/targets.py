@@ -26,7 +26,7 @@ from wfpipe.tests.exporters.package_samples import repacked
 
 from . import samples
 from .mutate_arrays import mutate_checkpoint, mutate_npy, mutate_npz
-from .mutate_bytes import mutate_bytes
+from .mutate_bytes import mutate_bytes, mutate_flatbuffer
 from .mutate_proto import mutate_model
 from .mutate_values import mutate_json, mutate_safetensors, mutate_yaml
 from .mutate_zip import mutate_zip, rebuild
@@ -52,7 +52,7 @@ class Target:
 
 def build_targets() -> dict[str, Target]:
     """Return the targets by name; building them makes the good files that are mutated."""
-    models, members = samples.models(), samples.package()
+    models, members, ort_models = samples.models(), samples.package(), samples.ort_models()
     arrays, checkpoints = samples.arrays(), samples.checkpoints()
     tensors, recipes, report = samples.safetensors_files(), samples.recipes(), samples.report()
     package = rebuild(members, Random(0))
@@ -60,6 +60,9 @@ def build_targets() -> dict[str, Target]:
 
     def model(rng: Random) -> bytes:
         return mutate_model(rng.choice(models), rng)
+
+    def ort_model(rng: Random) -> bytes:
+        return mutate_flatbuffer(rng.choice(ort_models), rng)
 
     def checkpoint(rng: Random) -> bytes:
         return mutate_checkpoint(rng.choice(checkpoints), rng)
@@ -73,6 +76,8 @@ def build_targets() -> dict[str, Target]:
     return {
         "onnx": Target("onnx", model, _command("inspect"), 20),
         "session": Target("onnx", model, _session, 14, runs=True),
+        "ort": Target("ort", ort_model, _command("inspect"), 10),
+        "ort-session": Target("ort", ort_model, _session, 5, runs=True),
         "package": Target("zip", packed, _command("verify"), 20, runs=True),
         "archive": Target(
             "zip", lambda rng: mutate_zip(package, rng), _command("verify"), 10, runs=True
