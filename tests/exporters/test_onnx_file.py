@@ -120,6 +120,25 @@ class SharedConvolution(nn.Module):
         return outputs
 
 
+def test_one_channel_is_exported_like_several_also_in_channels_last(tmp_path: Path) -> None:
+    def network(channels: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(4, 2)
+        )
+
+    batch = torch.zeros(2, 8, 8, 1).permute(0, 3, 1, 2)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    path = tmp_path / "one.onnx"
+    module = network(1)
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    export_onnx(module, batch, path, opset=20, metadata={})
+    several = export(network(3), tmp_path / "several.onnx", 3, 8, 8)
+    assert operators(read_model(path)) == operators(several)
+    assert "Gather" not in operators(several)
+
+
 def test_batch_norm_stays_where_the_weight_is_shared(tmp_path: Path) -> None:
     network = settled(SharedConvolution())
     path = tmp_path / "model.onnx"
