@@ -92,7 +92,9 @@ def result_options(command: Command) -> Command:
         "--json", "as_json", is_flag=True, help="Print the report, and nothing else."
     )(command)
     return click.option(
-        "--baseline", metavar="REPORT.json", help="Compare with an accepted model."
+        "--baseline",
+        metavar="REPORT.json",
+        help="Compare with an accepted model: its report, or its profile on this machine.",
     )(command)
 
 

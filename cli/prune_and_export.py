@@ -41,7 +41,7 @@ def command(**options: Any) -> int:
         accepted = options.pop("baseline")
         sign = signing_key(options)
         request = open_request(options)
-        from ..exporters.baseline import read_baseline
+        from ..exporters.read_baseline import read_baseline
 
         baseline = read_baseline(Path(accepted)) if accepted else None
         from ..pipeline.run import prune_and_export

@@ -12,6 +12,19 @@ from ..support.errors import InputError, shown
 Document = TypeVar("Document", bound=BaseModel)
 
 
+def schema_of(raw: bytes) -> object:
+    """Return the schema that a JSON document says it has; None where it says none."""
+    try:
+        return _schema(raw)
+    except ValueError:
+        return None
+
+
+def _schema(raw: bytes) -> object:
+    content = from_json(raw, allow_inf_nan=False)
+    return content.get("schema") if isinstance(content, dict) else None
+
+
 def parse_document(raw: bytes, kind: type[Document], schema: str, what: str) -> Document:
     """Parse a JSON document of the given schema.
 
@@ -25,10 +38,9 @@ def parse_document(raw: bytes, kind: type[Document], schema: str, what: str) -> 
         InputError: when it is not JSON, has another schema, or breaks a rule of the schema.
     """
     try:
-        content = from_json(raw, allow_inf_nan=False)
+        found = _schema(raw)
     except ValueError:
         raise InputError(f"{what} is not valid JSON") from None
-    found = content.get("schema") if isinstance(content, dict) else None
     if found != schema:
         raise InputError(f"{what} must have the schema {schema!r}, got {shown(found)}")
     try:

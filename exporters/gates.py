@@ -28,8 +28,12 @@ _GATES = {
     "min_sparsity": _Gate(False, 100.0, " %"),
     "baseline_accuracy_drop": _Gate(True, 1.0, " points"),
     "baseline_latency_increase": _Gate(True, 100.0, " %"),
+    "baseline_p50_increase": _Gate(True, 100.0, " %"),
     "baseline_size_increase": _Gate(True, 100.0, " %"),
 }
+
+
+_ABSOLUTE = {"max_latency_ms", "baseline_p50_increase"}  # milliseconds, of one machine
 
 
 def check_gates(
@@ -97,6 +101,7 @@ def check_gates(
 _COMPARED = {
     "baseline_accuracy_drop": ("accuracy", ".2f", " %"),
     "baseline_latency_increase": ("dense p50 / pruned p50", ".3f", "×"),
+    "baseline_p50_increase": ("p50", ".3f", " ms"),
     "baseline_size_increase": ("deflated size", ",.0f", " bytes"),
 }
 
@@ -124,7 +129,7 @@ def describe(gate: GateResult, environment: Environment | None = None) -> str:
             break
     bound = "at most" if at_most else "at least"
     more = _compared(gate)
-    if environment is not None and gate.name == "max_latency_ms":
+    if environment is not None and gate.name in _ABSOLUTE:
         more += f" (measured on {machine(environment)})"
     return f"{gate.name}: wanted {bound} {wanted}{unit}, got {got}{unit}{more}"
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ..exporters.baseline import Baseline, Tolerances, check_baseline
+from ..exporters.baseline import Baseline, Planned, Tolerances
 from ..exporters.environment import describe_environment
 from ..exporters.figures import (
     REPORT_SCHEMA,
     GateResult,
-    LayerFigures,
     ModelFigures,
     Report,
     Speedup,
@@ -78,14 +77,17 @@ def measure_files(
             measured, or the baseline is of another model or test split.
     """
     layers, test_set = layer_figures(pruned), fingerprint(data.test)
-    _check(baseline, len(data.test), test_set, layers)
     chosen = device or find_device(recipe.run.device)
     settings = session_settings(recipe.validate_, chosen)
+    shapes = [layer.shape for layer in layers]
+    planned = Planned(len(data.test), test_set, shapes, True, settings, recipe.validate_.batches[0])
+    if baseline is not None:
+        baseline.check(planned)
     measured = _measure(pruned, dense, variants or {}, data, recipe, settings, reporter)
     provider = PROVIDERS[settings.provider]
     total = zeros.pruned + zeros.kept if zeros else None
     sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
-    hold = _Gates(recipe.gates, measured.dense, sparsity, total, baseline).hold
+    hold = _Gates(recipe.gates, measured.dense, sparsity, total, baseline, planned).hold
     return Report(
         schema=REPORT_SCHEMA,
         model=name,
@@ -109,14 +111,6 @@ def measure_files(
     )
 
 
-def _check(
-    baseline: Baseline | None, samples: int, test_set: str, layers: Sequence[LayerFigures]
-) -> None:
-    if baseline is not None:
-        baseline.check_data(samples, test_set)
-        baseline.check_shapes([layer.shape for layer in layers], all_of_them=True)
-
-
 @dataclass(frozen=True)
 class _Gates:
     """The gates of a recipe, and what every form of the pruned model is held against."""
@@ -126,6 +120,7 @@ class _Gates:
     sparsity: float
     weights: int | None
     baseline: Baseline | None
+    planned: Planned
 
     def hold(self, figures: ModelFigures, speedups: Mapping[str, Speedup]) -> list[GateResult]:
         """Hold the figures of one form against the dense and the last accepted model."""
@@ -144,7 +139,7 @@ class _Gates:
             self.settings.baseline_latency_increase,
             self.settings.baseline_size_increase,
         )
-        return results + check_baseline(self.baseline, figures, speedups, tolerances)
+        return results + self.baseline.gates(self.planned, figures, speedups, tolerances)
 
 
 def _measure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..exporters.archive import read_archive
-from ..exporters.baseline import Baseline
+from ..exporters.baseline import Baseline, Planned
 from ..exporters.figures import Report
 from ..exporters.package import write_package
 from ..exporters.report import read_report, write_report
@@ -19,7 +19,7 @@ from .data.source import Data, open_data
 from .directory import RunDirectory
 from .export_stage import dense_stage, export_stage, real_samples
 from .job import Job, open_job
-from .measure import measure_files
+from .measure import measure_files, session_settings
 from .prune_stage import prune_stage
 from .recipe import Recipe
 from .timeline import timeline
@@ -63,9 +63,7 @@ def prune_and_export(
         return report
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
     if baseline is not None:
-        baseline.check_data(len(job.data.test), fingerprint(job.data.test))
-        shapes = [weight.shape for weight in job.weights.values()]
-        baseline.check_shapes(shapes, all_of_them=False)
+        baseline.check(_planned(job))
     prune_job(job)
     zeros = export_stage(job)
     made = variants_stage(job)
@@ -88,6 +86,18 @@ def prune_and_export(
     if report.ships is not None:
         _pack(directory, job.data, sign)
     return report
+
+
+def _planned(job: Job) -> Planned:
+    """Return what is known of the measurement before the network is exported."""
+    return Planned(
+        samples=len(job.data.test),
+        test_set=fingerprint(job.data.test),
+        shapes=[weight.shape for weight in job.weights.values()],
+        all_shapes=False,
+        settings=session_settings(job.recipe.validate_, job.placement.device),
+        batch=job.recipe.validate_.batches[0],
+    )
 
 
 def prune_job(job: Job) -> None:

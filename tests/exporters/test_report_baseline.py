@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 
-from wfpipe.exporters.baseline import Baseline, Tolerances, check_baseline, read_baseline
+from wfpipe.exporters.baseline import Planned, Tolerances
 from wfpipe.exporters.figures import GateResult, Report, Speedup, VariantFigures
 from wfpipe.exporters.gates import describe
+from wfpipe.exporters.read_baseline import read_baseline
 from wfpipe.exporters.report import write_report
+from wfpipe.exporters.report_baseline import ReportBaseline, read_report_baseline
+from wfpipe.exporters.session import SessionSettings
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import make_report, model_figures
 
 ALL = Tolerances(accuracy_drop=0.5, latency_increase=0.1, size_increase=0.05)
 NONE = Tolerances(accuracy_drop=None, latency_increase=None, size_increase=None)
 OLD = make_report()
+PLANNED = Planned(360, "a" * 64, [(20, 3)], True, SessionSettings("cpu", 2), 1)
 
 
 def saved(folder: Path, report: Report) -> Path:
@@ -24,8 +28,11 @@ def saved(folder: Path, report: Report) -> Path:
 
 
 @pytest.fixture
-def baseline(tmp_path: Path) -> Baseline:
-    return read_baseline(saved(tmp_path, OLD))
+def baseline(tmp_path: Path) -> ReportBaseline:
+    read = read_baseline(saved(tmp_path, OLD))
+    assert isinstance(read, ReportBaseline)
+    read.check(PLANNED)
+    return read
 
 
 def speedup(ratio: float, batch: str = "1") -> dict[str, Speedup]:
@@ -33,14 +40,14 @@ def speedup(ratio: float, batch: str = "1") -> dict[str, Speedup]:
 
 
 def compare(
-    baseline: Baseline, *, ratio: float = 1.25, tolerances: Tolerances = ALL, **changes: Any
+    baseline: ReportBaseline, *, ratio: float = 1.25, tolerances: Tolerances = ALL, **changes: Any
 ) -> dict[str, GateResult]:
     figures = OLD.pruned.model_copy(update=changes)
-    results = check_baseline(baseline, figures, speedup(ratio), tolerances)
+    results = baseline.gates(PLANNED, figures, speedup(ratio), tolerances)
     return {result.name: result for result in results}
 
 
-def test_the_same_figures_pass_with_both_numbers_in_each_gate(baseline: Baseline) -> None:
+def test_the_same_figures_pass_with_both_numbers_in_each_gate(baseline: ReportBaseline) -> None:
     results = compare(baseline)
     assert {name: (gate.before, gate.now) for name, gate in results.items()} == {
         "baseline_accuracy_drop": (93.5, 93.5),
@@ -71,20 +78,22 @@ def test_the_same_figures_pass_with_both_numbers_in_each_gate(baseline: Baseline
     ],
 )
 def test_each_regression_fails_its_gate_alone(
-    baseline: Baseline, name: str, worse: dict[str, Any], line: str
+    baseline: ReportBaseline, name: str, worse: dict[str, Any], line: str
 ) -> None:
     results = compare(baseline, **worse)
     assert [gate.name for gate in results.values() if not gate.passed] == [name]
     assert describe(results[name]) == f"{name}: {line}"
 
 
-def test_a_loss_that_equals_the_tolerance_passes_and_a_gain_is_negative(baseline: Baseline) -> None:
+def test_a_loss_that_equals_the_tolerance_passes_and_a_gain_is_negative(
+    baseline: ReportBaseline,
+) -> None:
     results = compare(baseline, accuracy=93.0, deflated_bytes=8_400, ratio=2.5)
     assert all(gate.passed for gate in results.values())
     assert results["baseline_latency_increase"].got == -0.5
 
 
-def test_a_tolerance_of_none_is_no_gate(baseline: Baseline) -> None:
+def test_a_tolerance_of_none_is_no_gate(baseline: ReportBaseline) -> None:
     assert compare(baseline, accuracy=0.0, tolerances=NONE) == {}
 
 
@@ -93,7 +102,7 @@ def test_the_form_that_shipped_is_the_baseline(tmp_path: Path) -> None:
         file="model.int8.onnx", figures=model_figures(accuracy=93.2), speedup=speedup(2.0)
     )
     changes: dict[str, Any] = {"variants": {"int8": int8}, "pick": "fastest"}
-    read = read_baseline(saved(tmp_path, make_report(**changes, picked="int8")))
+    read = read_report_baseline(saved(tmp_path, make_report(**changes, picked="int8")))
     assert (read.figures.accuracy, read.speedup["1"].ratio) == (93.2, 2.0)
     with pytest.raises(InputError, match="no form shipped"):
         read_baseline(saved(tmp_path, make_report(**changes, picked=None)))
@@ -109,7 +118,7 @@ def test_a_file_that_is_no_report_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_test_split_is_refused(tmp_path: Path) -> None:
-    read = read_baseline(saved(tmp_path, make_report(test_set="a" * 64)))
+    read = read_report_baseline(saved(tmp_path, make_report(test_set="a" * 64)))
     read.check_data(360, "a" * 64)
     read.check_data(360, None)
     with pytest.raises(InputError, match="another test set: 360 samples there, 359 here"):
@@ -118,7 +127,7 @@ def test_another_test_split_is_refused(tmp_path: Path) -> None:
         read.check_data(360, "b" * 64)
 
 
-def test_weights_of_other_shapes_are_refused_whatever_their_names(baseline: Baseline) -> None:
+def test_weights_of_other_shapes_are_refused_whatever_their_names(baseline: ReportBaseline) -> None:
     baseline.check_shapes([(3, 20)], all_of_them=True)
     baseline.check_shapes([], all_of_them=False)
     with pytest.raises(InputError, match=r"another model \('digits-cnn'\): only this one .* 4 × 5"):
@@ -136,7 +145,7 @@ def test_weights_of_other_shapes_are_refused_whatever_their_names(baseline: Base
     ],
 )
 def test_what_was_not_measured_cannot_be_compared(
-    baseline: Baseline, figures: Any, ratios: Any, words: str
+    baseline: ReportBaseline, figures: Any, ratios: Any, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        check_baseline(baseline, figures, ratios, ALL)
+        baseline.gates(PLANNED, figures, ratios, ALL)

@@ -1,0 +1,59 @@
+"""A profile of the last accepted package, measured on this machine, as a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..support.errors import InputError
+from .baseline import Baseline, Planned, Tolerances, held
+from .figures import GateResult, ModelFigures, Speedup
+from .profile import this_machine
+from .profile_figures import Profile, check_comparable, read_profile
+
+
+@dataclass(frozen=True)
+class ProfileBaseline(Baseline):
+    """A profile, which has latencies in milliseconds, and how to name it."""
+
+    what: str
+    profile: Profile
+
+    def check(self, planned: Planned) -> None:
+        """Refuse a profile of another machine, or without these threads and this batch size."""
+        if planned.settings.provider != "cpu":
+            raise InputError(
+                f"{self.what} was measured on the CPU, and this is measured with the provider "
+                f"{planned.settings.provider!r}: set validate.provider=cpu"
+            )
+        threads, batch = planned.settings.threads, planned.batch
+        check_comparable(self.profile, this_machine(), [threads], [batch])
+
+    def gates(
+        self,
+        planned: Planned,
+        figures: ModelFigures,
+        speedup: Mapping[str, Speedup],
+        tolerances: Tolerances,
+    ) -> list[GateResult]:
+        """Hold the p50 at the first batch size, in milliseconds, against that of the profile."""
+        if tolerances.latency_increase is None:
+            return []
+        batch = str(planned.batch)
+        before = next(
+            entry.latency_ms[batch].p50
+            for entry in self.profile.measured
+            if entry.threads == planned.settings.threads and batch in entry.latency_ms
+        )
+        now, allowed = figures.latency_ms[batch].p50, tolerances.latency_increase
+        return [held("baseline_p50_increase", allowed, now / before - 1, before, now)]
+
+
+def read_profile_baseline(path: Path) -> ProfileBaseline:
+    """Read a profile that ``wfpipe profile --json`` wrote.
+
+    Raises:
+        InputError: when it is no valid profile.
+    """
+    return ProfileBaseline(f"baseline {str(path)!r}", read_profile(path))
