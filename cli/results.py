@@ -98,19 +98,21 @@ def take_results(
 
 
 def show_report(report: Report, reporter: Terminal) -> None:
-    """Print the table, the verdict, and the gates of the form that ships."""
+    """Print the tables, the verdict in a sentence and in full, and the gates that decide."""
     from ..exporters.forms_table import forms_table
+    from ..exporters.headline import headline
     from ..exporters.outcome import checks, others
     from ..exporters.report import figures_table
 
     reporter.table(figures_table(report))
     if table := forms_table(report):
         reporter.table(table)
-    reporter.say(report.verdict)
-    for line in others(report):
+    reporter.say(headline(report).sentence)
+    for line in (*report.verdict.splitlines(), *others(report)):
         reporter.say(line)
     for check in checks(report):
-        line = check.line if check.form in ("plain", "all") else f"{check.form}: {check.line}"
+        named = report.variants and check.form != "all"
+        line = f"{check.form}: {check.line}" if named else check.line
         if check.passed:
             reporter.say(f"gate passed: {line}")
         else:

@@ -9,10 +9,11 @@ from .figures import Report
 from .forms import DENSE, Form, first_batch, forms
 from .html import page_templates
 from .page_figures import NO_VALUE, Figure
-from .page_tables import speed_words
 from .plots.scatter import Spot, scatter_plot
-from .units import format_bytes, format_ms
+from .units import format_bytes, format_ms, format_speed
 
+_RUN = ("c-plain", "c-1", "c-2", "c-3", "c-4")
+"""The colours of the runs; where there are more, numbers alone tell them apart."""
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
 
 
@@ -61,9 +62,9 @@ def render_comparison(runs: Sequence[tuple[str, Report]]) -> str:
         figures=_figures(every, sizes, times),
         rows=_rows(every, sizes, times),
         left_out=[
-            (entry.run, entry.form.name, entry.form.failure or "its accuracy was not measured")
+            (entry.run, entry.form.name, entry.form.failure)
             for entry in every
-            if entry.accuracy is None
+            if entry.form.failure is not None
         ],
     )  # fmt: skip
 
@@ -73,9 +74,7 @@ def entries(runs: Sequence[tuple[str, Report]]) -> list[Entry]:
     found: list[Entry] = []
     for place, (name, report) in enumerate(runs):
         for form in forms(report):
-            colour = "c-dense" if form.name == DENSE else ("c-plain", "c-1", "c-2", "c-3", "c-4")[
-                place % 5
-            ]  # fmt: skip
+            colour = "c-dense" if form.name == DENSE else _RUN[place % len(_RUN)]
             found.append(Entry(len(found) + 1, name, form, colour, first_batch(report)))
     return found
 
@@ -105,28 +104,40 @@ def best(every: Sequence[Entry], cost: Cost) -> set[int]:
 
 
 def differences(runs: Sequence[tuple[str, Report]]) -> list[str]:
-    """Say what differs between the runs and makes their figures hard to compare."""
+    """Say what differs between the runs and makes their figures hard to compare, and in which."""
     found = []
-    for what, values in (
-        ("number of test samples", {str(r.test_samples) for _, r in runs}),
-        ("processor", {r.environment.processor for _, r in runs}),
-        ("provider", {r.environment.provider for _, r in runs}),
-        ("number of threads", {str(r.environment.threads) for _, r in runs}),
-        ("ONNX Runtime", {r.environment.onnxruntime for _, r in runs}),
-        ("first batch size", {str(first_batch(r)) for _, r in runs}),
-    ):
-        if len(values) > 1:
-            found.append(f"{what}: {', '.join(sorted(values))}")
+    for what, value in _CONDITIONS.items():
+        names: dict[str, list[str]] = {}
+        for name, report in runs:
+            names.setdefault(str(value(report)), []).append(name)
+        if len(names) > 1:
+            each = (f"{shown} ({', '.join(having)})" for shown, having in names.items())
+            found.append(f"{what}: {', '.join(each)}")
     return found
+
+
+_CONDITIONS: dict[str, Callable[[Report], object]] = {
+    "network": lambda report: report.model,
+    "non-zero values of the dense model": lambda report: f"{report.dense.nonzeros:,}",
+    "number of test samples": lambda report: f"{report.test_samples:,}",
+    "digest of the test set": lambda report: (report.test_set or "not known")[:12],
+    "system": lambda report: report.environment.system,
+    "processor": lambda report: report.environment.processor,
+    "cores": lambda report: report.environment.cores,
+    "provider": lambda report: report.environment.provider,
+    "number of threads": lambda report: report.environment.threads,
+    "ONNX Runtime": lambda report: report.environment.onnxruntime,
+    "first batch size": first_batch,
+}
 
 
 def _sentence(every: Sequence[Entry], sizes: set[int], times: set[int]) -> str:
     shown = [e for e in every if e.accuracy is not None and e.form.name != DENSE]
     if not shown:
         return "No accuracy was measured in these runs, so that nothing can be compared."
-    both = [entry for entry in shown if entry.number in sizes & times]
+    both = [e for e in shown if e.number in sizes & times and not e.form.failed_gates]
     if not both:
-        return "No pruned form is among the best both by size and by latency."
+        return "No pruned form that passes its gates is among the best both by size and by latency."
     names = [f"{entry.form.name} of {entry.run}" for entry in both]
     if len(names) > 4:
         names[3:] = [f"{len(names) - 3} more"]
@@ -141,24 +152,30 @@ def _joined(names: Sequence[str]) -> str:
 def _figures(every: Sequence[Entry], sizes: set[int], times: set[int]) -> list[Figure]:
     largest = max((entry.size or 0.0 for entry in every), default=0.0)
     factor, unit = next((f, u) for f, u in _UNITS if largest >= f or f == 1.0)
+    colours = {entry.run: entry.colour for entry in every if entry.form.name != DENSE}
+    legend = [("dense models", "c-dense"), *colours.items()] if len(colours) <= len(_RUN) else []
     return [
         figure
         for figure in (
-            _figure(every, f"compressed size in {unit}", lambda e: e.size, factor, sizes),
-            _figure(every, "median latency in ms", lambda e: e.latency, 1.0,
-                    times),
+            _figure(every, f"compressed size in {unit}", lambda e: e.size, factor, sizes, legend),
+            _figure(every, "median latency in ms", lambda e: e.latency, 1.0, times, legend),
         )
         if figure is not None
     ]  # fmt: skip
 
 
 def _figure(
-    every: Sequence[Entry], title: str, cost: Cost, factor: float, front: set[int]
+    every: Sequence[Entry],
+    title: str,
+    cost: Cost,
+    factor: float,
+    front: set[int],
+    legend: Sequence[tuple[str, str]],
 ) -> Figure | None:
     """Draw the entries that have an accuracy and the cost; None without any."""
     spots, rows = (
         [],
-        [("number", "form", title, "accuracy in %", "front")],
+        [("form", title, "accuracy in %", "front")],
     )
     for entry in every:
         price, accuracy = cost(entry), entry.accuracy
@@ -170,13 +187,13 @@ def _figure(
             Spot(entry.number, name, price / factor, accuracy, entry.colour, on_front)
         )  # fmt: skip
         rows.append(
-            (str(entry.number), name, f"{price / factor:.4g}", f"{accuracy:.2f}",
+            (f"{entry.number}. {name}", f"{price / factor:.4g}", f"{accuracy:.2f}",
              "best" if on_front else "")
         )  # fmt: skip
     if not spots:
         return None
     svg = scatter_plot(spots, x_title=title, label=f"Accuracy in % against {title}")
-    return Figure(f"Accuracy in %, against {title}", svg, rows)
+    return Figure(f"Accuracy in %, against {title}", svg, rows, legend=legend)
 
 
 def _rows(every: Sequence[Entry], sizes: set[int], times: set[int]) -> list[dict[str, object]]:
@@ -197,7 +214,7 @@ def _rows(every: Sequence[Entry], sizes: set[int], times: set[int]) -> list[dict
             else "failed" if entry.form.failed_gates else "passed",
         }
         for entry in every
-        if entry.accuracy is not None
+        if entry.form.figures is not None
     ]  # fmt: skip
 
 
@@ -212,6 +229,6 @@ def _cells(entry: Entry) -> list[str]:
     return [
         NO_VALUE if entry.accuracy is None else f"{entry.accuracy:.2f} %{interval}",
         NO_VALUE if latency is None else format_ms(latency),
-        speed_words(speed) if speed else NO_VALUE,
+        format_speed(speed) if speed else NO_VALUE,
         format_bytes(figures.deflated_bytes) if figures else NO_VALUE,
     ]

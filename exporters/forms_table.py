@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .figures import Report
 from .forms import DENSE, Form, first_batch, forms
-from .units import format_bytes, format_ms
+from .units import format_bytes, format_ms, format_speed
 
 Row = tuple[str, str, str, str, str, str]
 _NONE = "–"
@@ -14,14 +14,14 @@ def forms_table(report: Report) -> list[Row]:
     """Return a row for each form of the model, the header first; they fit 100 columns.
 
     Returns:
-        Rows of six cells: the form, its accuracy, p50 and speed ratio at the first batch size,
-        deflated size, and whether its gates pass and it ships. No row where there is one form only.
+        Rows of six cells: the form, its accuracy, p50 and speed at the first batch size,
+        compressed size, and whether its gates pass and it ships. No row for a single form.
     """
     if not report.variants:
         return []
     batch = first_batch(report)
     title = f"p50, batch {batch}" if batch else "p50"
-    header = ("form", "accuracy", title, "dense / form", "deflated size", "gates")
+    header = ("form", "accuracy", title, "speed, dense / form", "compressed size", "gates")
     return [header, *(_row(form, batch) for form in forms(report))]
 
 
@@ -35,7 +35,7 @@ def _row(form: Form, batch: str | None) -> Row:
         form.name,
         _NONE if figures.accuracy is None else f"{figures.accuracy:.2f} %",
         format_ms(latency.p50) if latency else _NONE,
-        f"{speed.ratio:.2f}× ({speed.low:.2f}× to {speed.high:.2f}×)" if speed else _NONE,
+        format_speed(speed) if speed else _NONE,
         format_bytes(figures.deflated_bytes),
         _gates(form),
     )

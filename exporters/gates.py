@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from ..support.errors import InputError
 from .figures import Environment, GateResult, ModelFigures, Speedup
+from .units import counted
 
 ROUNDING = 1e-9  # of a figure computed in float64: a gate met exactly must not fail by it
 SPARSITY_ROUNDING = 1e-6  # where the number of weights is not known: one in a million of them
@@ -102,7 +103,7 @@ _COMPARED = {
     "baseline_accuracy_drop": ("accuracy", ".2f", " %"),
     "baseline_latency_increase": ("dense p50 / pruned p50", ".3f", "×"),
     "baseline_p50_increase": ("p50", ".3f", " ms"),
-    "baseline_size_increase": ("deflated size", ",.0f", " bytes"),
+    "baseline_size_increase": ("compressed size", ",.0f", " bytes"),
 }
 
 
@@ -137,13 +138,9 @@ def describe(gate: GateResult, environment: Environment | None = None) -> str:
 def machine(environment: Environment) -> str:
     """Return in words on what a latency was measured: processor, cores, threads and provider."""
     return (
-        f"{environment.processor}, {_number(environment.cores, 'core')}, "
-        f"{_number(environment.threads, 'thread')}, {environment.provider}"
+        f"{environment.processor}, {counted(environment.cores, 'core')}, "
+        f"{counted(environment.threads, 'thread')}, {environment.provider}"
     )
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _compared(gate: GateResult) -> str:

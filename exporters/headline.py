@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from .figures import GateResult, ModelFigures, Report, Speedup
-from .forms import PLAIN, Form, first_batch, forms
+from .forms import PLAIN, Form, forms
+from .units import counted
 
 Status = Literal["passed", "failed", "no gates"]
 
@@ -29,11 +31,7 @@ def headline(report: Report) -> Headline:
     status, outcome = _outcome(form, ships=shipped is not None)
     if form.figures is None:  # cannot be: the plain file always has figures
         return Headline(status, f"{outcome}.")
-    batch = first_batch(report)
-    speed = form.speedup.get(batch) if batch is not None else None
-    return Headline(
-        status, f"{outcome}: {_subject(form)} is {_change(report, form.figures, speed)}."
-    )
+    return Headline(status, f"{outcome}: {_subject(form)} is {_change(report, form)}.")
 
 
 def _outcome(form: Form, *, ships: bool) -> tuple[Status, str]:
@@ -43,7 +41,10 @@ def _outcome(form: Form, *, ships: bool) -> tuple[Status, str]:
     if not form.gates:
         return "no gates", "No gate was set"
     if failed:
-        return "failed", f"Failed {len(failed)} of {_counted(len(form.gates))} ({_named(failed)})"
+        return (
+            "failed",
+            f"Failed {len(failed)} of {counted(len(form.gates), 'gate')} ({_named(failed)})",
+        )
     return "passed", f"Passed {all_of(len(form.gates), 'its gate')}"
 
 
@@ -62,42 +63,76 @@ def _named(failed: list[GateResult]) -> str:
     return ", ".join(name.replace("_", " ") for name in names)
 
 
-def _counted(gates: int) -> str:
-    return "1 gate" if gates == 1 else f"{gates} gates"
-
-
 def _subject(form: Form) -> str:
     return "the pruned model" if form.name == PLAIN else f"the pruned model in its {form.name} form"
 
 
-def _change(report: Report, figures: ModelFigures, speed: Speedup | None) -> str:
+def _change(report: Report, form: Form) -> str:
     """Say size, speed and accuracy against the dense model, joined as one clause."""
-    parts = [_size(report.dense.deflated_bytes, figures.deflated_bytes)]
-    if speed is not None:
-        parts.append(_speed(speed))
-    if figures.accuracy is not None and report.dense.accuracy is not None:
-        parts.append(_accuracy(figures.accuracy - report.dense.accuracy))
-    if len(parts) == 1:
-        return parts[0]
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+    assert form.figures is not None
+    parts = [_size(report.dense.deflated_bytes, form.figures.deflated_bytes)]
+    if form.speedup:
+        parts.append(speed_in_words(form.speedup))
+    if form.figures.accuracy is None or report.dense.accuracy is None:
+        return f"{_joined(parts)}; its accuracy was not measured"
+    parts.append(accuracy_in_words(form.figures, report.dense, report.test_samples))
+    return _joined(parts)
+
+
+def _joined(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _size(dense: int, form: int) -> str:
     ratio = dense / form if form > 0 else 0.0
     if ratio >= 1.005:
-        return f"{ratio:.1f} times smaller than the dense one once compressed"
+        return f"{ratio:.2f} times smaller than the dense one once compressed"
     return "no smaller than the dense one once compressed"
+
+
+def speed_in_words(speedup: Mapping[str, Speedup]) -> str:
+    """Say at which batch sizes it is how much faster or slower than the dense model.
+
+    Only what the 95 % interval shows counts: where it holds 1, no difference was shown.
+    """
+    batches: dict[str, list[str]] = {}
+    for batch, speed in speedup.items():
+        batches.setdefault(_speed(speed), []).append(batch)
+    if list(batches) == [_SAME]:
+        return _SAME
+    return ", ".join(f"{words} at batch {_joined(sizes)}" for words, sizes in batches.items())
+
+
+_SAME = "not measurably faster or slower"
 
 
 def _speed(speed: Speedup) -> str:
     if speed.low > 1:
-        return f"{speed.ratio:.2f} times faster"
+        times = f"{speed.ratio:.2f} times"
+        return f"{'less than 1 %' if times == '1.00 times' else times} faster"
     if speed.high < 1 and speed.ratio > 0:
-        return f"{1 / speed.ratio:.2f} times slower"
-    return "not measurably faster or slower"
+        times = f"{1 / speed.ratio:.2f} times"
+        return f"{'less than 1 %' if times == '1.00 times' else times} slower"
+    return _SAME
 
 
-def _accuracy(change: float) -> str:
+def accuracy_in_words(form: ModelFigures, dense: ModelFigures, samples: int) -> str:
+    """Say the change of accuracy, and whether it is within the 95 % intervals of the two."""
+    assert form.accuracy is not None
+    assert dense.accuracy is not None
+    change = form.accuracy - dense.accuracy
     if round(change, 2) == 0:
         return "just as accurate"
-    return f"{abs(change):.2f} points {'more' if change > 0 else 'less'} accurate"
+    words = f"{abs(change):.2f} points {'more' if change > 0 else 'less'} accurate"
+    if intervals_overlap(form, dense):
+        return f"{words} (within the 95 % intervals of {counted(samples, 'test sample')})"
+    return words
+
+
+def intervals_overlap(one: ModelFigures, other: ModelFigures) -> bool:
+    """Tell whether the intervals of two accuracies overlap; False where one is not known."""
+    ends = (one.accuracy_low, one.accuracy_high, other.accuracy_low, other.accuracy_high)
+    if None in ends:
+        return False
+    low, high, other_low, other_high = (end for end in ends if end is not None)
+    return low <= other_high and other_low <= high

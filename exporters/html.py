@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from math import prod
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -39,12 +40,19 @@ def render(report: Report, recipe: str | None = None, events: Sequence[Event] = 
         run_figures=run_figures(events),
         run_lead=_run_lead(events),
         layers=layer_rows(report),
+        sparsity_lead=_sparsity_lead(report),
         layer_lead=_layer_lead(report),
         layer_table=layer_table(report),
         latency_figures=latency_figures(report),
         loss_figure=loss_figure(events),
         gates=[
-            (form.name, [(gate.passed, describe(gate, report.environment)) for gate in form.gates])
+            (
+                form.name,
+                [
+                    (gate.passed, describe(gate, report.environment))
+                    for gate in sorted(form.gates, key=lambda gate: gate.passed)
+                ],
+            )
             for form in forms(report)
             if form.gates
         ],
@@ -62,7 +70,8 @@ def _summary_note(report: Report) -> str:
     if first_batch(report) is not None:
         parts.append(
             "Latency is the median of the timed runs; speed is dense / form, with its 95 % "
-            "interval."
+            "interval, which is of this measurement: on another day or a busy machine it can "
+            "differ by more."
         )
     parts.append("Compressed is deflated, as in the package.")
     return " ".join(parts)
@@ -77,6 +86,21 @@ def _run_lead(events: Sequence[Event]) -> str:
     )
     dense = any(event.event == "dense" for event in events)
     return f"{lead} The dashed line is the dense model." if dense else lead
+
+
+def _sparsity_lead(report: Report) -> str:
+    """Say the sparsity of the prunable weights and, where that differs, of all weights."""
+    counts = [(prod(layer.shape), layer.sparsity) for layer in report.layers]
+    total = sum(count for count, _ in counts)
+    zeros = sum(count * sparsity for count, sparsity in counts)
+    of_all = f"{100 * zeros / total:.2f} %" if total else None
+    stated = f"{100 * report.sparsity:.2f} %"
+    if of_all in (None, stated):
+        return f"{stated} of the weights are zero, as counted in the file."
+    return (
+        f"{stated} of the weights that could be pruned are zero, and {of_all} of all those below, "
+        "as counted in the file."
+    )
 
 
 def _layer_lead(report: Report) -> str:

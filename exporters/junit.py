@@ -47,7 +47,8 @@ def _add_report(suite: Xml.Element, command: str, report: Report) -> None:
     found = checks(report)
     for check in found:
         kind = None if check.passed else "failure"
-        _add_case(suite, f"{report.model}.{check.form}", check.name, kind, check.line)
+        group = f"{report.model}.{check.form}" if report.variants else report.model
+        _add_case(suite, group, check.name, kind, check.line)
     if not found:
         _add_case(suite, report.model, command, None, report.verdict)
     lines = [report.verdict, *others(report)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .figures import Report
 from .forms_table import forms_table
 from .gates import machine
+from .headline import all_of, headline
 from .markdown_text import escaped, table_of
 from .outcome import Problem, checks, others
 from .report import figures_table
@@ -22,24 +23,28 @@ def markdown(command: str, outcome: Report | Problem) -> str:
         return f"\n## wfpipe {command}: {what}\n\n{escaped(outcome.line)}\n"
     found = checks(outcome)
     passed = sum(check.passed for check in found)
-    if not found:
+    if outcome.ships is None:
+        title = "**nothing ships, as no form passes its gates**"
+    elif not found:
         title = "measured, no gate was set"
     elif outcome.passed:
-        title = f"passed all {len(found)} gates" if len(found) > 1 else "passed its gate"
+        title = f"passed {all_of(len(found), 'its gate')}"
     else:
         title = f"**failed {len(found) - passed} of {len(found)} gates**"
-    parts = [f"## {escaped(outcome.model)}: {title}", escaped(outcome.verdict)]
+    parts = [f"## {escaped(outcome.model)}: {title}", escaped(headline(outcome).sentence)]
     if found:
-        rows = [
+        rows = [("outcome", "form", "what was wanted and measured")] + [
             ("passed" if c.passed else "**failed**", escaped(c.form), escaped(c.line))
             for c in found
         ]
-        parts.append(table_of([("gate", "form", "what was wanted and measured"), *rows]))
+        one_form = not outcome.variants
+        parts.append(table_of([(row[0], row[2]) if one_form else row for row in rows]))
     if other := others(outcome):
         parts.append("\n".join(f"* {escaped(line)}" for line in other))
     for table in (forms_table(outcome), figures_table(outcome)):
         if table:
             parts.append(table_of([[escaped(cell) for cell in row] for row in table]))
+    parts.append("\n".join(f"* {escaped(line)}" for line in outcome.verdict.splitlines()))
     parts.append(
         f"Measured on {escaped(machine(outcome.environment))}, with {outcome.test_samples:,} test "
         f"samples; wfpipe {outcome.environment.wfpipe}, ONNX Runtime "

@@ -5,10 +5,11 @@ from __future__ import annotations
 from .figures import Environment, GateResult, ModelFigures, Report
 from .forms import PLAIN
 from .gates import describe, machine
+from .headline import headline
 from .manifest import Manifest, PackedFigures
 from .markdown_text import escaped, table_of
 from .preprocessing import Preprocessing
-from .units import format_bytes, format_count, format_ms
+from .units import format_bytes, format_count, format_ms, format_speed
 
 _NONE = "not measured"
 _FORMS = {
@@ -48,7 +49,7 @@ def _what(manifest: Manifest) -> list[str]:
     file = manifest.files[manifest.model_file]
     form = _FORMS.get(manifest.variant, "a file of the model")
     rows = [
-        ("file", f"`{manifest.model_file}`: {form}"),
+        ("file in the package", f"`{manifest.model_file}`: {form}"),
         ("size", f"{file.bytes:,} bytes"),
         ("SHA-256", f"`{file.sha256}`"),
         ("sparsity", _share(manifest.sparsity)),
@@ -83,7 +84,7 @@ def _measured(manifest: Manifest, report: Report | None) -> list[str]:
     if figures is None or report is None:
         return ["It was packed without measurements: nothing is known of its accuracy or speed."]
     return [
-        escaped(report.verdict),
+        escaped(headline(report).sentence),
         table_of([("", "dense", "this model"), *_rows(figures)]),
         _gates(report, manifest.variant, figures.environment),
         _environment(figures.environment),
@@ -104,12 +105,15 @@ def _rows(figures: PackedFigures) -> list[Row]:
              format_ms(latency.p90)),
         ]  # fmt: skip
         if speed := figures.speedup.get(batch):
-            ratio = f"{speed.ratio:.2f}× ({speed.low:.2f}× to {speed.high:.2f}×)"
-            rows.append((f"dense / this model, batch {batch}", "", ratio))
+            rows.append((f"speed, dense / this model, batch {batch}", "", format_speed(speed)))
     return [
         *rows,
         ("file size", format_bytes(dense.file_bytes), format_bytes(packed.file_bytes)),
-        ("deflated size", format_bytes(dense.deflated_bytes), format_bytes(packed.deflated_bytes)),
+        (
+            "compressed size",
+            format_bytes(dense.deflated_bytes),
+            format_bytes(packed.deflated_bytes),
+        ),
         ("load time", format_ms(dense.load_ms), format_ms(packed.load_ms)),
         ("peak memory", _memory(dense), _memory(packed)),
     ]

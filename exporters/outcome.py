@@ -38,7 +38,7 @@ def checks(report: Report) -> list[Check]:
     found = [_check(report, "plain", gate) for gate in report.gates]
     for form, variant in report.variants.items():
         if variant.failure is not None:
-            found.append(Check(form, "made", False, f"{form}: {variant.failure}"))
+            found.append(Check(form, "made", False, variant.failure))
         found += [_check(report, form, gate) for gate in variant.gates]
     return [Check("all", "pick", False, nothing_ships(report)), *found]
 

@@ -14,7 +14,7 @@ from .plots.lines import Point, Series, line_plot
 from .plots.scale import Scale, linear_scale, log_scale
 from .plots.strips import Strip, strip_plot, strip_scale
 from .run_log import Event
-from .units import format_ms
+from .units import format_ms, ms_digits
 
 COLOURS = ("c-dense", "c-plain", "c-1", "c-2", "c-3", "c-4")
 NO_VALUE = "–"
@@ -190,7 +190,7 @@ def _latency_figure(batch: str, measured: Sequence[tuple[int, Form, Latency]]) -
     rows = [("share of runs, %", *(strip.name for strip in strips))]
     for place in range(steps + 1):
         cells = (
-            f"{strip.quantiles[place]:#.3g}" if place < len(strip.quantiles) else NO_VALUE
+            ms_digits(strip.quantiles[place]) if place < len(strip.quantiles) else NO_VALUE
             for strip in strips
         )
         rows.append((f"{100 * place / steps:g}", *cells))

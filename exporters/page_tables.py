@@ -8,14 +8,15 @@ from math import prod
 
 from markupsafe import Markup
 
-from .figures import Report, Speedup
+from .figures import Report
 from .forms import DENSE, Form, first_batch, forms
 from .headline import all_of
 from .page_figures import NO_VALUE, colour
 from .plots.bars import bar, interval
 from .plots.scale import Scale, linear_scale
-from .units import format_bytes, format_count, format_ms, format_times
+from .units import format_bytes, format_count, format_ms, format_speed, format_times
 
+_OTHERS = 2  # batch sizes beside the first whose speed stands on the first screen
 MOST_BARS = 200
 """Layers that get bars; beyond, the table alone holds those with the fewest weights."""
 
@@ -122,14 +123,11 @@ def _latency_cell(form: Form, batch: str | None, slowest: float, colour_name: st
         return Cell(NO_VALUE, "not measured")
     value = format_ms(latency.p50)
     speed = form.speedup.get(batch or "")
-    note = speed_words(speed) if speed else f"p90 {format_ms(latency.p90)}"
+    note = f"speed {format_speed(speed)}" if speed else f"p90 {format_ms(latency.p90)}"
+    others = [(size, ratio) for size, ratio in form.speedup.items() if size != batch]
+    note += "".join(f"; batch {size}: {format_speed(ratio)}" for size, ratio in others[:_OTHERS])
     share = latency.p50 / slowest if slowest > 0 else 0.0
     return Cell(value, note, bar(share, colour_name, f"{form.name}: {value}"))
-
-
-def speed_words(speed: Speedup) -> str:
-    """Say how fast a form is against the dense model, with the 95 % interval."""
-    return f"{speed.ratio:.2f}× speed, {speed.low:.2f} to {speed.high:.2f}×"
 
 
 def _size_cell(form: Form, report: Report, largest: int, colour_name: str) -> Cell:
@@ -167,7 +165,7 @@ def layer_rows(report: Report) -> list[LayerRow]:
             continue
         sparsity = f"{100 * layer.sparsity:.2f} %"
         share = layer.macs / total if layer.macs is not None and total > 0 else None
-        macs = None if share is None else f"{100 * share:.1f} % of MACs"
+        macs = None if share is None else f"{_small_share(share)} % of MACs"
         drawn = None if share is None else bar(share, "c-1", macs or "", height=5)
         rows.append(
             LayerRow(
@@ -194,9 +192,14 @@ def layer_table(report: Report) -> list[tuple[str, ...]]:
             f"{round(layer.sparsity * weights):,}",
             f"{100 * layer.sparsity:.2f}",
             f"{layer.macs:,}" if layer.macs is not None else NO_VALUE,
-            f"{100 * (layer.macs or 0) / total:.1f}" if known else NO_VALUE,
+            _small_share((layer.macs or 0) / total) if known else NO_VALUE,
         ))  # fmt: skip
     return rows
+
+
+def _small_share(share: float) -> str:
+    """Return a share in percent, without calling a small one zero."""
+    return "<0.1" if 0 < share < 0.0005 else f"{100 * share:.1f}"
 
 
 def all_figures(report: Report) -> list[tuple[str, ...]]:
@@ -220,9 +223,9 @@ def all_figures(report: Report) -> list[tuple[str, ...]]:
             [f"{one.throughput:,.0f} samples/s" if one else NO_VALUE for one in every],
         )
         speeds = [form.speedup.get(batch) for form in measured]
-        add(f"speed, batch {batch}", [speed_words(s) if s else NO_VALUE for s in speeds])
+        add(f"speed, batch {batch}", [format_speed(s) if s else NO_VALUE for s in speeds])
     add("file size", [format_bytes(f.file_bytes) for f in figures])
-    add("deflated size", [format_bytes(f.deflated_bytes) for f in figures])
+    add("compressed size", [format_bytes(f.deflated_bytes) for f in figures])
     add("non-zeros", [format_count(f.nonzeros, "values") for f in figures])
     add("load time", [format_ms(f.load_ms) for f in figures])
     add(
@@ -231,13 +234,7 @@ def all_figures(report: Report) -> list[tuple[str, ...]]:
     )
     parities = [form.parity for form in measured]
     add(
-        "difference to plain",
-        [NO_VALUE if p is None else f"{p:.1e}" if p else "none" for p in parities],
+        "difference to plain, of its largest output",
+        [NO_VALUE if p is None else f"{100 * p:.2g} %" if p else "none" for p in parities],
     )
     return rows
-
-
-def _parity(parity: float | None) -> str:
-    if parity is None:
-        return NO_VALUE
-    return f"{parity:.1e}" if parity else "none"

@@ -22,6 +22,7 @@ from .memory import peak_memory
 from .profile_figures import Cold, Machine, Profile, Spread, ThreadFigures
 from .session import SessionSettings, default_threads, open_session, reason, session_entries
 from .statistics import summarise
+from .units import counted
 from .verify import CheckedPackage
 
 COLD_STARTS = 5  # as many processes: a heuristic
@@ -64,7 +65,7 @@ def profile_package(
         settings = SessionSettings(provider="cpu", threads=count)
         cold = _cold_starts(package, settings)
         memory = peak_memory(package.model, settings, package.inputs[:1])
-        on_step(f"{count} threads, cold start")
+        on_step(f"{counted(count, 'thread')}, cold start")
         measured.append(
             ThreadFigures(
                 threads=count,
@@ -73,7 +74,7 @@ def profile_package(
                 latency_ms=_latencies(package, settings, batch_sizes, runs),
             )
         )
-        on_step(f"{count} threads, latency")
+        on_step(f"{counted(count, 'thread')}, latency")
     manifest = package.result.manifest
     return Profile(
         model_sha256=manifest.files[manifest.model_file].sha256,

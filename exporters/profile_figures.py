@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..support.errors import InputError
 from ..support.files import read_bytes
 from .documents import parse_document
-from .units import format_bytes, format_ms
+from .units import counted, format_bytes, format_ms
 
 PROFILE_SCHEMA: Final = "wfpipe-profile/1"
 MAX_PROFILE_BYTES = 1 << 20
@@ -137,7 +137,8 @@ def check_comparable(
     for count in threads:
         for batch in batches:
             if (count, str(batch)) not in known:
-                raise InputError(f"the baseline has no figures for {count} threads, batch {batch}")
+                threads_here = counted(count, "thread")
+                raise InputError(f"the baseline has no figures for {threads_here}, batch {batch}")
 
 
 def compare(before: Profile, now: Profile) -> Iterator[Compared]:
@@ -150,7 +151,7 @@ def compare(before: Profile, now: Profile) -> Iterator[Compared]:
         old = earlier.get(entry.threads)
         if old is None:
             continue
-        where = f"{entry.threads} thread" + "s" * (entry.threads > 1)
+        where = counted(entry.threads, "thread")
         yield Compared(
             f"fastest cold start, {where}", old.cold_start_ms.low, entry.cold_start_ms.low
         )
@@ -164,7 +165,7 @@ def profile_table(profile: Profile) -> list[tuple[str, ...]]:
     """Return the figures as rows of text with units, a column for each number of threads."""
     found = profile.measured
     rows: list[tuple[str, ...]] = [
-        ("", *(f"{e.threads} thread" + "s" * (e.threads > 1) for e in found)),
+        ("", *(counted(e.threads, "thread") for e in found)),
         ("cold start, median", *(format_ms(e.cold_start_ms.median) for e in found)),
         ("  from, to", *(_range(e.cold_start_ms.low, e.cold_start_ms.high) for e in found)),
         ("  of it loading", *(format_ms(e.cold_start_ms.load) for e in found)),

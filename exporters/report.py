@@ -11,7 +11,7 @@ from .documents import parse_document
 from .figures import REPORT_SCHEMA, Latency, ModelFigures, Report
 from .html import render
 from .run_log import read_log
-from .units import format_bytes, format_count, format_ms, format_times
+from .units import format_bytes, format_count, format_ms, format_speed, format_times
 
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
@@ -57,23 +57,18 @@ def figures_table(report: Report) -> list[Row]:
     """
     dense, pruned = report.dense, report.pruned
     return [
-        ("", "dense", "pruned", "change"),
+        ("", "dense", "plain" if report.variants else "pruned", "change"),
         ("accuracy", *_accuracy(dense, pruned)),
         *_latency_rows(report),
         ("file size", *_sizes(dense.file_bytes, pruned.file_bytes)),
-        ("deflated size", *_sizes(dense.deflated_bytes, pruned.deflated_bytes)),
+        ("compressed size", *_sizes(dense.deflated_bytes, pruned.deflated_bytes)),
         (
             "non-zeros",
             format_count(dense.nonzeros, "values"),
             format_count(pruned.nonzeros, "values"),
             format_times(dense.nonzeros, pruned.nonzeros, "fewer", "more"),
         ),
-        (
-            "load time",
-            format_ms(dense.load_ms),
-            format_ms(pruned.load_ms),
-            format_times(dense.load_ms, pruned.load_ms, "faster", "slower"),
-        ),
+        ("load time", format_ms(dense.load_ms), format_ms(pruned.load_ms), ""),
     ]
 
 
@@ -102,10 +97,8 @@ def _p(latency: Latency | None, percentile: Literal["p50", "p90"]) -> str:
 
 def _speed(report: Report, batch: str) -> str:
     """Say the ratio of the medians with its 95 % interval."""
-    ratio = report.speedup.get(batch)
-    if ratio is None:
-        return ""
-    return f"{ratio.ratio:.2f}× speed ({ratio.low:.2f}× to {ratio.high:.2f}×)"
+    speed = report.speedup.get(batch)
+    return "" if speed is None else f"speed {format_speed(speed)}"
 
 
 def _sizes(dense: int, pruned: int) -> tuple[str, str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .figures import Speedup
+
 
 def format_bytes(size: int) -> str:
     """Return a size with a decimal unit: 1 kB is 1,000 bytes.
@@ -19,10 +21,41 @@ def format_bytes(size: int) -> str:
 def format_ms(milliseconds: float) -> str:
     """Return a time.
 
-    >>> format_ms(0.05512), format_ms(12.34)
-    ('0.055 ms', '12.3 ms')
+    >>> format_ms(0.05512), format_ms(12.34), format_ms(1472.84)
+    ('0.055 ms', '12.3 ms', '1,472.8 ms')
     """
-    return f"{milliseconds:.3f} ms" if milliseconds < 10 else f"{milliseconds:.1f} ms"
+    return f"{ms_digits(milliseconds)} ms"
+
+
+def ms_digits(milliseconds: float) -> str:
+    """Return a time as :func:`format_ms`, where the unit stands elsewhere."""
+    return f"{milliseconds:.3f}" if milliseconds < 10 else f"{milliseconds:,.1f}"
+
+
+def format_speed(speed: Speedup) -> str:
+    """Return dense p50 / p50 of a form with its 95 % interval.
+
+    Two decimals, or three where two would hide on which side of 1 a figure lies, or all of it.
+
+    >>> format_speed(Speedup(ratio=1.254, low=1.21, high=1.3))
+    '1.25× (1.21× to 1.30×)'
+    >>> format_speed(Speedup(ratio=0.94, low=0.89, high=0.998))
+    '0.940× (0.890× to 0.998×)'
+    """
+    figures = (speed.ratio, speed.low, speed.high)
+    close = any(abs(figure - 1) < 0.005 and figure != 1 for figure in figures)
+    decimals = 3 if close or min(figures) < 0.1 else 2
+    ratio, low, high = (f"{figure:.{decimals}f}×" for figure in figures)
+    return f"{ratio} ({low} to {high})"
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words.
+
+    >>> counted(1, "thread"), counted(2, "thread")
+    ('1 thread', '2 threads')
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def format_count(number: int, unit: str) -> str:

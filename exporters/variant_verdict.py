@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .figures import ModelFigures, Report, VariantFigures
+from .headline import intervals_overlap, speed_in_words
 from .pick import nearest_miss
 from .units import format_bytes
 
 
 def variants_verdict(plain: ModelFigures, variants: Mapping[str, VariantFigures]) -> str:
-    """Say of each form what it gains in size and speed, and what it costs in accuracy.
+    """Say of each form what it gains in size and speed, and what it costs in accuracy; a line each.
 
     Args:
         plain: figures of the plain file.
         variants: the other forms, by name; one that failed is named with the reason.
     """
-    return " ".join(_sentence(name, form, plain) for name, form in variants.items())
+    return "\n".join(_sentence(name, form, plain) for name, form in variants.items())
 
 
 def choice_in_words(report: Report) -> str:
@@ -32,7 +33,8 @@ def _sentence(name: str, form: VariantFigures, plain: ModelFigures) -> str:
     figures = form.figures
     if form.failure is not None or figures is None:
         return f"{name} could not be used: {form.failure}."
-    parts = [_size(figures, plain), _accuracy(form, figures, plain), *_speed(form)]
+    speed = f"{speed_in_words(form.speedup)} than dense" if form.speedup else ""
+    parts = [_size(figures, plain), _accuracy(form, figures, plain), speed]
     return f"{name}: {', '.join(part for part in parts if part)}."
 
 
@@ -44,7 +46,7 @@ def _size(figures: ModelFigures, plain: ModelFigures) -> str:
     elif ratio <= 0.995:
         change = f"{1 / ratio:.2f} times larger than the plain file"
     return (
-        f"{change} ({format_bytes(figures.file_bytes)}, deflated "
+        f"{change} ({format_bytes(figures.file_bytes)}, compressed "
         f"{format_bytes(figures.deflated_bytes)} against {format_bytes(plain.deflated_bytes)})"
     )
 
@@ -57,17 +59,5 @@ def _accuracy(form: VariantFigures, figures: ModelFigures, plain: ModelFigures) 
     change = figures.accuracy - plain.accuracy
     if round(change, 2) == 0:
         return "the same accuracy"
-    return f"accuracy {abs(change):.2f} points {'higher' if change > 0 else 'lower'}"
-
-
-def _speed(form: VariantFigures) -> list[str]:
-    """Compare with the dense model, at each batch size."""
-    found = []
-    for size, ratio in form.speedup.items():
-        word = "no faster than dense"
-        if ratio.low > 1:
-            word = f"{ratio.ratio:.2f} times faster than dense"
-        elif ratio.high < 1:
-            word = f"{1 / ratio.ratio:.2f} times slower than dense"
-        found.append(f"{word} at batch {size}")
-    return found
+    words = f"accuracy {abs(change):.2f} points {'higher' if change > 0 else 'lower'}"
+    return f"{words} (the 95 % intervals overlap)" if intervals_overlap(figures, plain) else words

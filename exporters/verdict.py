@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .figures import ModelFigures, Speedup
+from .headline import intervals_overlap
 from .session import ON_GPU
+from .units import format_bytes
 
 
 def verdict(
     pruned: ModelFigures, dense: ModelFigures, speedups: Mapping[str, Speedup], provider: str
 ) -> str:
     """Say what was gained in size, what it cost in accuracy, and whether it is faster.
+
+    Of the plain file; :mod:`exporters.variant_verdict` has the other forms.
 
     Where the 95 % interval of the speed ratio does not lie above 1 at every batch size, it says
     so, why, and what would make the model faster.
@@ -43,10 +47,12 @@ def verdict(
 def _size(pruned: ModelFigures, dense: ModelFigures) -> str:
     ratio = dense.deflated_bytes / pruned.deflated_bytes
     change = f"{ratio:.2f} times smaller" if ratio >= 1.005 else "no smaller"
+    as_large = 0.98 < pruned.file_bytes / dense.file_bytes < 1.02
+    why = ", as ONNX stores zeros like other numbers" if as_large else ""
     return (
-        f"Compressed, the pruned model is {change} ({_bytes(pruned.deflated_bytes)} against "
-        f"{_bytes(dense.deflated_bytes)}); as a plain file it takes {_bytes(pruned.file_bytes)} "
-        f"against {_bytes(dense.file_bytes)}, as ONNX stores zeros like other numbers."
+        f"Compressed, the pruned model is {change} ({format_bytes(pruned.deflated_bytes)} against "
+        f"{format_bytes(dense.deflated_bytes)}); uncompressed it takes "
+        f"{format_bytes(pruned.file_bytes)} against {format_bytes(dense.file_bytes)}{why}."
     )
 
 
@@ -57,9 +63,10 @@ def _accuracy(pruned: ModelFigures, dense: ModelFigures) -> str:
     if round(change, 2) == 0:
         return f"Accuracy is {pruned.accuracy:.2f} %, that of the dense model."
     word = "above" if change > 0 else "below"
+    shown = ", and the 95 % intervals overlap" if intervals_overlap(pruned, dense) else ""
     return (
         f"Accuracy is {pruned.accuracy:.2f} %, {abs(change):.2f} points {word} the dense model's "
-        f"{dense.accuracy:.2f} %."
+        f"{dense.accuracy:.2f} %{shown}."
     )
 
 
@@ -76,11 +83,7 @@ def _advice(provider: str) -> str:
     device = "GPU" if provider in ON_GPU else "CPU"
     return (
         f"ONNX Runtime's {device} kernels are dense: they multiply by zeros as by any number, so "
-        "zeros at any place gain size and not time. Faster would be: removing whole channels, 2:4 "
-        "sparsity with TensorRT's sparse kernels, int8 quantisation, or a runtime with sparse "
-        "kernels."
+        "zeros at any place gain size and not time. What can be faster, on hardware made for it: "
+        "whole channels removed, 2:4 sparsity with TensorRT's sparse kernels, int8 quantisation, "
+        "or a runtime with sparse kernels."
     )
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

@@ -69,7 +69,7 @@ def with_variants(report: Report, made: dict[str, VariantFigures], rule: Rule | 
     if rule is not None:
         report = choose(report, rule)
     words = [report.verdict, variants_verdict(report.pruned, variants), choice_in_words(report)]
-    return report.model_copy(update={"verdict": " ".join(part for part in words if part)})
+    return report.model_copy(update={"verdict": "\n".join(part for part in words if part)})
 
 
 def check_excluded(settings: ExportSettings, dense: bytes) -> None:

@@ -40,7 +40,7 @@ class Scale:
         >>> [scale.label(tick) for tick in scale.ticks]
         ['99.1', '99.2', '99.3', '99.4', '99.5']
         """
-        if abs(tick) >= 1e5 or 0 < abs(tick) < 1e-3:
+        if any(abs(mark) >= 1e5 or 0 < abs(mark) < 1e-3 for mark in self.ticks) and tick:
             return f"{tick:.0e}".replace("e-0", "e-").replace("e+0", "e")
         if self.log or len(self.ticks) < 2:
             return f"{tick:g}"

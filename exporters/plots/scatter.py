@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from .lines import HEIGHT, down, frame, stretched, trace
-from .scale import linear_scale
+from .scale import Scale, linear_scale, log_scale
 from .svg import element, percent, plot
+
+_LOG_FROM = 20  # times: below, every point keeps a place of its own on a linear axis
+_LEAST_HEIGHT = 1.0  # points of accuracy that the axis up holds at least
+_NEAR_ACROSS, _NEAR_DOWN = 0.03, 14.0  # share of the width, pixels: numbers would cover each other
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,10 @@ def scatter_plot(spots: Sequence[Spot], *, x_title: str, label: str) -> Markup:
         x_title: what the axis along shows, with its unit.
         label: what the plot shows, for those who cannot see it.
     """
-    x = linear_scale([0.0, *(spot.x for spot in spots)], floor_at=0.0)
-    y = linear_scale([spot.y for spot in spots], floor_at=0.0, ceiling_at=100.0)
+    x = _cost_scale([spot.x for spot in spots])
+    heights = [spot.y for spot in spots]
+    middle, least = (min(heights) + max(heights)) / 2, _LEAST_HEIGHT / 2
+    y = linear_scale([*heights, middle - least, middle + least], floor_at=0.0, ceiling_at=100.0)
     front = sorted((spot for spot in spots if spot.best), key=lambda spot: (spot.x, spot.y))
     steps: list[tuple[float, float]] = []
     for spot in front:
@@ -42,20 +48,49 @@ def scatter_plot(spots: Sequence[Spot], *, x_title: str, label: str) -> Markup:
             steps.append((across, steps[-1][1]))
         steps.append((across, up))
     line = [stretched(trace(steps), "curve front")] if len(steps) > 1 else []
-    dots = [_dot(spot, x.place(spot.x), y.place(spot.y)) for spot in spots]
+    dots = [_dot(group, x, y) for group in _together(spots, x, y)]
     return plot(*frame(x, y, x_title), *line, *dots, height=HEIGHT, label=label)
 
 
-def _dot(spot: Spot, across: float, up: float) -> Markup:
-    return element(
-        "g",
-        element("title", spot.title),
-        element(
-            "circle", class_=f"spot {spot.colour}{' best' if spot.best else ''}",
-            cx=percent(across), cy=down(up), r=9,
-        ),
-        element(
-            "text", str(spot.number), class_=f"number{' best' if spot.best else ''}",
-            x=percent(across), y=down(up) + 4, text_anchor="middle",
-        ),
-    )  # fmt: skip
+def _cost_scale(costs: Sequence[float]) -> Scale:
+    """Return an axis from 0, or a logarithmic one where one cost would hide the others."""
+    low, high = min(costs), max(costs)
+    if low > 0 and high > _LOG_FROM * low:
+        return log_scale(costs)
+    return linear_scale([0.0, *costs], floor_at=0.0)
+
+
+def _together(spots: Sequence[Spot], x: Scale, y: Scale) -> list[list[Spot]]:
+    """Return the spots in groups that lie on each other, the best ones last, and so on top."""
+    groups: list[list[Spot]] = []
+    for spot in sorted(spots, key=lambda spot: (spot.best, spot.number)):
+        for group in groups:
+            near = abs(x.place(group[0].x) - x.place(spot.x)) < _NEAR_ACROSS
+            if near and abs(y.place(group[0].y) - y.place(spot.y)) * HEIGHT < _NEAR_DOWN:
+                group.append(spot)
+                break
+        else:
+            groups.append([spot])
+    return sorted(groups, key=lambda group: any(spot.best for spot in group))
+
+
+def _dot(group: Sequence[Spot], x: Scale, y: Scale) -> Markup:
+    """Draw one spot with its number in it, or several as one with their numbers beside it."""
+    shown = next((spot for spot in group if spot.best), group[0])
+    across, up = x.place(shown.x), down(y.place(shown.y))
+    best = " best" if shown.best else ""
+    title = "; ".join(spot.title for spot in group)
+    numbers = sorted(spot.number for spot in group)
+    if len(group) == 1:
+        words = element(
+            "text", str(numbers[0]), class_=f"number{best}", x=percent(across), y=up + 4,
+            text_anchor="middle",
+        )  # fmt: skip
+    else:
+        left = across > 0.5
+        words = element(
+            "text", ", ".join(map(str, numbers)), class_="number halo", x=percent(across),
+            dx=-14 if left else 14, y=up + 4, text_anchor="end" if left else "start",
+        )  # fmt: skip
+    circle = element("circle", class_=f"spot {shown.colour}{best}", cx=percent(across), cy=up, r=9)
+    return element("g", element("title", title), circle, words)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfpipe.exporters.comparison import best, differences, entries, render_comparison
-from wfpipe.exporters.figures import Report
+from wfpipe.exporters.figures import GateResult, Report
 from wfpipe.tests.exporters.package_samples import make_report, model_figures
 from wfpipe.tests.exporters.report_samples import form_figures, full_report, variant
 from wfpipe.tests.exporters.test_html import HOSTILE, Page
@@ -47,8 +47,8 @@ def test_the_page_marks_the_front_and_names_the_best_by_both() -> None:
 
 def test_plots_have_the_numbers_of_the_table() -> None:
     found = Page(render_comparison([("one", full_report()), ("two", make_report())]))
-    assert "number form compressed size in kB accuracy in % front" in found.text
-    assert "1 dense of one 281.2 99.44 best" in found.text
+    assert "form compressed size in kB accuracy in % front" in found.text
+    assert "1. dense of one 281.2 99.44 best" in found.text
 
 
 def test_names_stay_text() -> None:
@@ -64,18 +64,35 @@ def test_runs_that_were_measured_differently_are_told_apart() -> None:
     )
     assert differences([("a", here), ("b", here)]) == []
     assert differences([("a", here), ("b", there)]) == [
-        "processor: another, some processor",
-        "number of threads: 2, 8",
+        "processor: some processor (a), another (b)",
+        "number of threads: 2 (a), 8 (b)",
     ]
     text = Page(render_comparison([("a", here), ("b", there)])).text
-    assert "Compare with care. The runs were not measured alike: processor: another" in text
+    assert (
+        "Compare with care. The runs were not measured alike: processor: some processor (a)" in text
+    )
 
 
-def test_runs_without_accuracy_are_left_out_and_said_so() -> None:
+def test_other_test_sets_and_networks_are_told_apart() -> None:
+    here, there = make_report(test_set="a" * 64), make_report(test_set="b" * 64, model="mlp")
+    assert differences([("a", here), ("b", there)]) == [
+        "network: digits-cnn (a), mlp (b)",
+        "digest of the test set: aaaaaaaaaaaa (a), bbbbbbbbbbbb (b)",
+    ]
+
+
+def test_a_form_that_fails_its_gates_is_not_praised() -> None:
+    failed = GateResult(name="min_sparsity", wanted=0.9, got=0.5, passed=False)
+    text = Page(render_comparison([("a", make_report(gates=[failed]))] * 2)).text
+    assert "No pruned form that passes its gates is among the best" in text
+
+
+def test_runs_without_accuracy_are_in_the_table_alone() -> None:
     bare = model_figures(accuracy=None)
     text = Page(render_comparison([("a", make_report(dense=bare, pruned=bare))] * 2)).text
     assert "No accuracy was measured in these runs" in text
-    assert "plain of a: its accuracy was not measured" in text
+    assert "2. plain of a would ship – 0.500 ms" in text
+    assert "Accuracy in %, against" not in text
 
 
 def test_a_run_without_latencies_has_its_size_compared() -> None:

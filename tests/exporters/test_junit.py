@@ -40,7 +40,7 @@ def test_each_gate_is_a_test_case_and_a_failed_one_a_failure_with_both_numbers()
     assert [case.name for case in suite] == ["min_speedup", "min_compression"]
     assert (suite.tests, suite.failures, suite.errors) == (2, 1, 0)
     assert messages(suite) == {
-        "digits-cnn.plain.min_speedup": "min_speedup: wanted at least 1.50×, got 1.25×"
+        "digits-cnn.min_speedup": "min_speedup: wanted at least 1.50×, got 1.25×"
     }
 
 
@@ -86,7 +86,7 @@ def test_nothing_that_ships_is_a_failure_beside_those_of_all_forms() -> None:
 def test_a_form_that_could_not_be_made_is_named() -> None:
     broken = {"ort": VariantFigures(file="model.ort", failure="operator Foo is not known")}
     report = make_report(gates=[], variants=broken, pick="fastest", picked=None)
-    assert messages(read(report))["digits-cnn.ort.made"] == "ort: operator Foo is not known"
+    assert messages(read(report))["digits-cnn.ort.made"] == "operator Foo is not known"
     shipped = make_report(gates=[SIZE], variants=broken)
     assert "ort could not be made: operator Foo is not known" in junit_xml("validate", shipped)
 

@@ -118,7 +118,7 @@ def test_only_the_same_can_be_compared(profile: Profile) -> None:
     check_comparable(profile, here, [1], [1, 3])
     with pytest.raises(InputError, match="no figures for 2 threads, batch 1"):
         check_comparable(profile, here, [1, 2], [1])
-    with pytest.raises(InputError, match="no figures for 1 threads, batch 2"):
+    with pytest.raises(InputError, match="no figures for 1 thread, batch 2"):
         check_comparable(profile, here, [1], [2])
     with pytest.raises(InputError, match="here it is 'another': times of two machines"):
         check_comparable(profile, here.model_copy(update={"processor": "another"}), [1], [1])

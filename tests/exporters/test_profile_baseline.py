@@ -73,7 +73,7 @@ def test_no_tolerance_is_no_gate(baseline: ProfileBaseline) -> None:
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (planned(threads=1), "no figures for 1 threads, batch 1"),
+        (planned(threads=1), "no figures for 1 thread, batch 1"),
         (planned(batch=8), "no figures for 2 threads, batch 8"),
         (planned(provider="cuda"), "measured with the provider 'cuda': set validate.provider=cpu"),
     ],

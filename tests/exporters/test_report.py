@@ -124,12 +124,12 @@ def test_the_table_fits_a_terminal_of_80_columns() -> None:
 def test_the_table_shows_what_changed() -> None:
     rows = table(make_report())
     assert rows["accuracy"] == ("93.97 %", "93.50 %", "-0.47 points")
-    assert rows["p50, batch 1"] == ("0.500 ms", "0.500 ms", "1.25× speed (1.20× to 1.31×)")
+    assert rows["p50, batch 1"] == ("0.500 ms", "0.500 ms", "speed 1.25× (1.20× to 1.31×)")
     assert rows["p90, batch 32"] == ("13.5 ms", "13.5 ms", "")
     assert rows["file size"] == ("41.2 kB", "41.2 kB", "the same")
-    assert rows["deflated size"] == ("38.0 kB", "8.0 kB", "4.75× smaller")
+    assert rows["compressed size"] == ("38.0 kB", "8.0 kB", "4.75× smaller")
     assert rows["non-zeros"] == ("10,000 values", "1,000 values", "10.00× fewer")
-    assert rows["load time"] == ("2.500 ms", "2.500 ms", "the same")
+    assert rows["load time"] == ("2.500 ms", "2.500 ms", "")
 
 
 def test_the_table_says_when_the_pruned_file_is_worse() -> None:
@@ -142,7 +142,7 @@ def test_the_table_says_when_the_pruned_file_is_worse() -> None:
     assert rows["accuracy"][2] == "+1.03 points"
     assert rows["file size"] == ("41.2 kB", "82.5 kB", "2.00× larger")
     assert rows["non-zeros"][2] == "2.00× more"
-    assert rows["load time"] == ("2.500 ms", "25.0 ms", "10.00× slower")
+    assert rows["load time"] == ("2.500 ms", "25.0 ms", "")
     assert rows["p50, batch 32"][2] == ""
 
 

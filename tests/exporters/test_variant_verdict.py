@@ -20,9 +20,9 @@ def test_each_form_has_what_it_gains_and_what_it_costs() -> None:
         },
     )
     assert variants_verdict(PLAIN, {"int8": int8}) == (
-        "int8: 4.00 times smaller than the plain file (10.0 kB, deflated 4.0 kB against 8.0 kB), "
-        "accuracy 0.30 points lower, 1.50 times faster than dense at batch 1, "
-        "2.00 times slower than dense at batch 8, no faster than dense at batch 32."
+        "int8: 4.00 times smaller than the plain file (10.0 kB, compressed 4.0 kB against 8.0 kB), "
+        "accuracy 0.30 points lower, 1.50 times faster at batch 1, 2.00 times slower at batch 8, "
+        "not measurably faster or slower at batch 32 than dense."
     )
 
 
@@ -38,8 +38,8 @@ def test_equal_outputs_accuracy_and_size_are_called_so() -> None:
         },
     )
     assert "sparse: as large as the plain file" in text
-    assert "the same outputs. fp16: " in text
-    assert "the same accuracy. ort: 1.50 times larger than the plain file" in text
+    assert "the same outputs.\nfp16: " in text
+    assert "the same accuracy.\nort: 1.50 times larger than the plain file" in text
     assert text.endswith("accuracy 0.50 points higher.")
 
 
