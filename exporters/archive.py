@@ -21,9 +21,10 @@ from typing import IO
 
 from ..support.errors import InputError
 from ..support.files import cannot_write, replacing, write_bytes
+from .onnx_wire import MAX_MODEL_BYTES
 
 MAX_MEMBERS = 64
-MAX_MEMBER_BYTES = 2 << 30  # the limit of a protobuf message, and so of an ONNX file
+MAX_MEMBER_BYTES = MAX_MODEL_BYTES
 MAX_TOTAL_BYTES = MAX_MEMBER_BYTES + (256 << 20)
 MAX_DIRECTORY_BYTES = 1 << 20  # of the list of members
 MAX_NAME_CHARACTERS = 200

@@ -78,12 +78,14 @@ class VariantFigures(_Figures):
     )
     speedup: dict[str, Speedup] = Field(default_factory=dict, description="over dense, by batch")
     gates: list[GateResult] = Field(default_factory=list)
-    failure: str | None = Field(default=None, description="why there is no such file")
+    failure: str | None = Field(
+        default=None, description="why it could not be made or used; then there is no such file"
+    )
     notes: tuple[str, ...] = Field(default=(), description="what to know before using it")
 
     @property
     def passed(self) -> bool:
-        """Whether it was made and every gate passed."""
+        """Whether it works and every gate passed."""
         return self.failure is None and all(gate.passed for gate in self.gates)
 
 

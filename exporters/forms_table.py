@@ -28,7 +28,7 @@ def forms_table(report: Report) -> list[Row]:
 def _row(form: Form, batch: str | None) -> Row:
     figures = form.figures
     if figures is None:
-        return form.name, _NONE, _NONE, _NONE, _NONE, "could not be made"
+        return form.name, _NONE, _NONE, _NONE, _NONE, "failed"
     latency = form.latency(batch) if batch else None
     speed = form.speedup.get(batch) if batch else None
     return (

@@ -17,10 +17,11 @@ from safetensors import SafetensorError, safe_open
 
 from ..support.errors import InputError, unknown
 from ..support.files import read_bytes
-from .archive import MAX_MEMBER_BYTES, read_archive
+from .archive import read_archive
 from .external_data import check_external_data, is_external
 from .manifest import MANIFEST_FILE, SIGNATURE_FILE, parse_manifest
 from .onnx_walk import message_text, shown, walk
+from .onnx_wire import MAX_MODEL_BYTES
 from .package_model import Array, parse_model, require_self_contained
 from .zero_pattern import Mask, zero_pattern
 
@@ -146,7 +147,7 @@ def inspect_file(path: Path) -> Inspection:
     if kind == "safetensors":
         layers, metadata = _safetensors(path, what)
     elif kind in ("onnx", "ort"):
-        content = read_bytes(path, "model", limit=MAX_MEMBER_BYTES)
+        content = read_bytes(path, "model", limit=MAX_MODEL_BYTES)
         proto = parse_model(content, what)
         check_external_data(proto, path.parent, len(content), what)
         layers, metadata = _onnx(proto, path.parent, what)

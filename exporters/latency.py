@@ -51,15 +51,18 @@ def measure_in_sittings(
         For each model, by batch size, times in milliseconds (sittings, runs of a sitting).
     """
     sittings = max(1, min(SITTINGS, runs // 2))
+    share_of_runs = -(-runs // sittings)
     orders = balanced_orders(list(openers))
     shares = []
     with _old_objects_left_alone():
         for sitting in range(sittings):
+            opened = {name: openers[name]() for name in orders[sitting % len(orders)]}
             share = measure_latency(
-                {name: openers[name]() for name in orders[sitting % len(orders)]},
+                {name: opened[name] for name in openers},
                 samples,
                 batch_sizes=batch_sizes,
-                runs=-(-runs // sittings),
+                runs=share_of_runs,
+                first_round=sitting * share_of_runs,
                 seed=seed + sitting,
                 on_round=on_round,
             )
@@ -77,15 +80,16 @@ def measure_latency(
     batch_sizes: Sequence[int],
     runs: int,
     seed: int,
+    first_round: int = 0,
     on_round: Callable[[], None] | None = None,
 ) -> Times:
     """Time the models in alternation: one run of each per round, in another order each time.
 
     What disturbs the machine for a while so disturbs all models alike, run i of one model lies
-    beside run i of another, and each follows each of the others, and itself, as often as the
-    others do: what ran before leaves caches and threads as it needs them. Each model is warmed up
-    before each batch size (at least 3 runs and 50 ms); the garbage collector rests while the
-    clock runs. On CUDA a run ends when the device has finished.
+    beside run i of another, and within the rounds of a whole cycle of orders each follows each of
+    the others equally often: what ran before leaves caches and threads as it needs them. Each model
+    is warmed up before each batch size (at least 3 runs and 50 ms); the garbage collector rests
+    while the clock runs. On CUDA a run ends when the device has finished.
 
     Args:
         sessions: models by name; all take the same inputs.
@@ -93,6 +97,7 @@ def measure_latency(
         batch_sizes: the sizes to measure at.
         runs: timed runs of each model at each size.
         seed: fixes which samples make up a batch.
+        first_round: number of the first round in the cycle of orders, for those who go on.
         on_round: called after each round.
 
     Returns:
@@ -108,19 +113,20 @@ def measure_latency(
         calls = {name: prepare_run(session, batch) for name, session in sessions.items()}
         for call in calls.values():
             _warm_up(call)
-        for name, measured in _time_rounds(calls, runs, on_round).items():
+        rounds = range(first_round, first_round + runs)
+        for name, measured in _time_rounds(calls, rounds, on_round).items():
             times[name][size] = measured
     return times
 
 
 def _time_rounds(
-    calls: Mapping[str, Callable[[], None]], runs: int, on_round: Callable[[], None] | None
+    calls: Mapping[str, Callable[[], None]], rounds: range, on_round: Callable[[], None] | None
 ) -> dict[str, Array]:
-    measured = {name: np.empty(runs) for name in calls}
+    measured = {name: np.empty(len(rounds)) for name in calls}
     orders = balanced_orders(list(calls))
     with _no_garbage_collection():
-        for index in range(runs):
-            for name in orders[index % len(orders)]:
+        for index, number in enumerate(rounds):
+            for name in orders[number % len(orders)]:
                 measured[name][index] = _time(calls[name])
             if on_round is not None:
                 on_round()

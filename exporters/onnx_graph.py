@@ -14,6 +14,7 @@ from onnx import GraphProto, NodeProto, TensorProto
 from ..support.errors import InputError
 from ..support.files import read_bytes
 from .onnx_walk import message_text
+from .onnx_wire import MAX_MODEL_BYTES
 from .package_model import parse_model, require_self_contained
 
 _WEIGHT_INPUTS = {
@@ -32,7 +33,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         InputError: when it is missing, empty, cut short, no model, or keeps its weights elsewhere.
     """
     what = f"model {str(path)!r}"
-    model = parse_model(read_bytes(path, "model"), what)
+    model = parse_model(read_bytes(path, "model", limit=MAX_MODEL_BYTES), what)
     require_self_contained(model, what)
     return model
 
@@ -60,6 +61,19 @@ def weights(model: onnx.ModelProto) -> dict[str, TensorProto]:
     for use in weight_uses(model):
         found.setdefault(message_text(use.tensor.name), use.tensor)
     return found
+
+
+def constants(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Yield each constant tensor of float32, at any depth; a sparse one without its zeros."""
+    for graph in graphs(model.graph):
+        found = [*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)]
+        found += [
+            attribute.t
+            for node in graph.node
+            for attribute in node.attribute
+            if attribute.type == onnx.AttributeProto.TENSOR
+        ]
+        yield from (tensor for tensor in found if tensor.data_type == TensorProto.FLOAT)
 
 
 class WeightUse(NamedTuple):

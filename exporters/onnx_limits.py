@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import onnx
 from onnx import TensorProto
@@ -21,7 +22,7 @@ None of their operators loads code or opens a file, but EPContext, which is refu
 MAX_NODES = 100_000  # all limits: a heuristic, far above real models
 MAX_TENSORS = 100_000
 MAX_GRAPH_DEPTH = 16  # of graphs in the nodes of graphs
-MAX_CALL_DEPTH = 64  # of functions that use functions
+MAX_LEVELS = 64  # of functions that use functions, and graphs in them
 MAX_RANK = 32
 MAX_VALUES = 1 << 40  # of one tensor
 
@@ -38,6 +39,7 @@ _BITS = {
        {"FLOAT8E8M0": 8, "UINT2": 2, "INT2": 2, "FLOAT6E2M3": 6, "FLOAT6E3M2": 6}.items()
        if hasattr(TensorProto, name)},
 }  # fmt: skip
+_LOOKED_AT_BYTES = 4  # that looking for the pattern of zeros takes for a value
 _PAIRS = {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
 
 
@@ -94,63 +96,86 @@ def _check_nodes(proto: onnx.ModelProto, what: str) -> None:
         raise InputError(f"{what} has two functions of the same name")
     census = _Census(functions, what)
     for key in functions:
-        census.function_nodes(key, 0)
+        census.function(key, 0)
     for graph in (
         proto.graph,
         *(graph for info in proto.training_info for graph in (info.initialization, info.algorithm)),
     ):
-        census.graph_nodes(graph.node, 0, 0)
+        census.body(graph.node, 0, 0)
+
+
+class _Size(NamedTuple):
+    """Nodes of a body, and levels of bodies in it, once functions stand where they are used."""
+
+    nodes: int
+    levels: int
 
 
 class _Census:
-    """Counts nodes as they are once every function is put in the place of its use."""
+    """Measures graphs as they are once every function is put in the place of its use.
+
+    ``level`` counts the functions and graphs that a body is in, ``depth`` the graphs alone.
+    """
 
     def __init__(self, functions: dict[Key, onnx.FunctionProto], what: str) -> None:
         self.functions = functions
         self.what = what
-        self.counted: dict[Key, int] = {}
+        self.measured: dict[Key, _Size] = {}
 
-    def function_nodes(self, key: Key, calls: int) -> int:
-        """Return the nodes of a function, counting those of functions that it uses."""
-        if key not in self.counted:
-            if calls > MAX_CALL_DEPTH:  # also where a function uses itself
-                raise InputError(
-                    f"{self.what}: function {shown(key[1])} uses functions that use functions over "
-                    f"more than {MAX_CALL_DEPTH} levels, which is the limit"
-                )
+    def function(self, key: Key, level: int) -> _Size:
+        """Return the size of a function, counting those of functions that it uses."""
+        if key not in self.measured:
+            self._check_level(level)  # also where a function uses itself
             function = self.functions[key]
-            self.counted[key] = self.graph_nodes(function.node, 0, calls) + self.attribute_nodes(
-                function.attribute_proto, 0, calls
+            body = self.body(function.node, 0, level)
+            defaults = self.attributes(function.attribute_proto, 0, level)
+            self.measured[key] = _Size(
+                body.nodes + defaults.nodes, max(body.levels, defaults.levels)
             )
-        return self.counted[key]
+        self._check_level(level + self.measured[key].levels)
+        return self.measured[key]
 
-    def attribute_nodes(
-        self, attributes: Iterable[onnx.AttributeProto], depth: int, calls: int
-    ) -> int:
-        """Return the number of nodes in the graphs that attributes hold."""
-        graphs = [graph for attribute in attributes for graph in attribute.graphs]
-        graphs += [attribute.g for attribute in attributes if attribute.HasField("g")]
-        return sum(self.graph_nodes(graph.node, depth + 1, calls) for graph in graphs)
+    def attributes(
+        self, attributes: Iterable[onnx.AttributeProto], depth: int, level: int
+    ) -> _Size:
+        """Return the size of the graphs that attributes hold."""
+        nodes = levels = 0
+        for attribute in attributes:
+            graphs = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+            for graph in graphs:
+                inner = self.body(graph.node, depth + 1, level + 1)
+                nodes, levels = nodes + inner.nodes, max(levels, inner.levels + 1)
+        return _Size(nodes, levels)
 
-    def graph_nodes(self, nodes: Iterable[onnx.NodeProto], depth: int, calls: int) -> int:
-        """Return the number of ``nodes`` and of those in their subgraphs and functions."""
+    def body(self, nodes: Iterable[onnx.NodeProto], depth: int, level: int) -> _Size:
+        """Return the size of ``nodes`` and of those in their subgraphs and functions."""
         if depth > MAX_GRAPH_DEPTH:
             raise InputError(
                 f"{self.what} has graphs in graphs over more than {MAX_GRAPH_DEPTH} levels, which "
                 "is the limit"
             )
-        count = 0
+        self._check_level(level)
+        count = levels = 0
         for node in nodes:
             count += 1
             key = _node_key(node)
             if key in self.functions:
-                count += self.function_nodes(key, calls + 1)
+                inner = self.function(key, level + 1)
+                count, levels = count + inner.nodes, max(levels, inner.levels + 1)
             else:
                 _check_operator(node, self.what)
-            count += self.attribute_nodes(node.attribute, depth, calls)
+            inner = self.attributes(node.attribute, depth, level)
+            count, levels = count + inner.nodes, max(levels, inner.levels)
             if count > MAX_NODES:
                 raise InputError(f"{self.what} has more than {MAX_NODES} nodes, which is the limit")
-        return count
+        return _Size(count, levels)
+
+    def _check_level(self, level: int) -> None:
+        if level > MAX_LEVELS:
+            raise InputError(
+                f"{self.what} has functions that use functions, and graphs in them, over more than "
+                f"{MAX_LEVELS} levels, which is the limit"
+            )
 
 
 def _check_operator(node: onnx.NodeProto, what: str) -> None:
@@ -238,7 +263,7 @@ def _check_sparse(sparse: onnx.SparseTensorProto, what: str) -> int:
             raise ValueError(f"its indices do not fit its {count} values")
         if sparse.values.data_type not in _BITS:
             raise ValueError("it holds no numbers")
-        return -(-total * _BITS[sparse.values.data_type] // 8)
+        return total * max(_LOOKED_AT_BYTES, _BITS[sparse.values.data_type] // 8)
     except ValueError as error:
         name = shown(sparse.values.name)
         raise InputError(f"{what}: tensor {name} cannot be read: {error}") from None

@@ -16,6 +16,7 @@ from ..support.errors import InputError
 
 Buffer = bytes | mmap.mmap
 
+MAX_MODEL_BYTES = 2 << 30  # the limit of a protobuf message
 MEMORY_MULTIPLE = 100
 """A model is refused if reading it would take more than this many bytes for each of its own."""
 FREE_BYTES = 64 << 20  # that any file may take, however small

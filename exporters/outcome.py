@@ -38,7 +38,7 @@ def checks(report: Report) -> list[Check]:
     found = [_check(report, "plain", gate) for gate in report.gates]
     for form, variant in report.variants.items():
         if variant.failure is not None:
-            found.append(Check(form, "made", False, variant.failure))
+            found.append(Check(form, "works", False, variant.failure))
         found += [_check(report, form, gate) for gate in variant.gates]
     return [Check("all", "pick", False, nothing_ships(report)), *found]
 
@@ -51,7 +51,7 @@ def nothing_ships(report: Report) -> str:
 
 
 def others(report: Report) -> list[str]:
-    """Return a line for each gate that a form fails which does not ship, and each failed form."""
+    """Return a line for each gate that a form misses which does not ship, and each failed form."""
     if report.ships is None:
         return []
     gates = {"plain": report.gates} | {name: form.gates for name, form in report.variants.items()}
@@ -62,7 +62,7 @@ def others(report: Report) -> list[str]:
         if form != report.ships and not gate.passed
     ]
     return lines + [
-        f"{name} could not be made: {form.failure}"
+        f"{name} failed: {form.failure}"
         for name, form in report.variants.items()
         if form.failure is not None
     ]

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from ..support.errors import InputError
 from ..support.files import read_bytes
 from ..support.version import __version__
-from .archive import MAX_MEMBER_BYTES, write_archive
+from .archive import write_archive
 from .figures import Report
 from .forms import PLAIN
 from .golden import stored_inputs
@@ -34,6 +34,7 @@ from .manifest import (
     model_file,
 )
 from .model_card import model_card
+from .onnx_wire import MAX_MODEL_BYTES
 from .package_model import Array, PackableModel, open_packable, run_samples
 from .signing import SigningKey
 from .sizes import deflated_bytes
@@ -71,7 +72,7 @@ def write_package(
             another file, or the package cannot be written.
     """
     what = f"model {str(model)!r}"
-    content = read_bytes(model, "model", limit=MAX_MEMBER_BYTES)
+    content = read_bytes(model, "model", limit=MAX_MODEL_BYTES)
     if (model.suffix == ".ort") != (variant == ORT):
         raise InputError(f"{what} is not a file of the form {variant!r}")
     packed = open_packable(model, what)

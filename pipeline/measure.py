@@ -19,6 +19,7 @@ from ..exporters.figures import (
 )
 from ..exporters.gates import check_gates
 from ..exporters.onnx_graph import read_model
+from ..exporters.onnx_wire import MAX_MODEL_BYTES
 from ..exporters.package_model import load_model
 from ..exporters.report import write_report
 from ..exporters.session import PROVIDERS, SessionSettings, default_threads
@@ -216,7 +217,7 @@ def validate_models(
 def _stated(model: Path) -> Values:
     """Return the data settings that an exported model states of itself."""
     what = f"model {str(model)!r}"
-    stated = load_model(read_bytes(model, "model"), what).preprocessing
+    stated = load_model(read_bytes(model, "model", limit=MAX_MODEL_BYTES), what).preprocessing
     if stated is None:
         return {}
     settings: Values = {"data": {"mean": list(stated.mean), "std": list(stated.std)}}

@@ -23,7 +23,7 @@ from .measure import measure_files, session_settings
 from .prune_stage import prune_stage
 from .recipe import Recipe
 from .timeline import timeline
-from .variants_stage import forms_to_measure, variants_stage, with_variants
+from .variants_stage import forms_to_measure, remove_failed, variants_stage, with_variants
 
 GOLDEN_SAMPLES = 4
 """Test samples that a package carries with their outputs."""
@@ -80,6 +80,7 @@ def prune_and_export(
         variants=forms_to_measure(job, made),
     )
     report = with_variants(measured, made, recipe.export.pick)
+    remove_failed(job, report)
     for file in (directory.package, directory.card):  # of another form, or one that fails now
         file.unlink(missing_ok=True)
     write_report(directory.path, report, recipe=recipe.to_yaml())

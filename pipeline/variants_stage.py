@@ -21,15 +21,16 @@ def variants_stage(job: Job) -> dict[str, VariantFigures]:
     """
     wanted = job.recipe.export.variants
     made: dict[str, VariantFigures] = {}
-    with job.reporter.task("variants", len(wanted), "file") as task:
+    with job.reporter.task("forms", len(wanted), "file") as task:
         for name in wanted:
             path = job.directory.variants[name]
-            path.unlink(missing_ok=True)
+            _remove(job, name)
             try:
                 notes = _maker(job, name)()
                 made[name] = VariantFigures(file=path.name, notes=notes)
             except (InputError, CheckFailed) as error:
                 made[name] = VariantFigures(file=path.name, failure=str(error))
+                _remove(job, name)
             task.advance(note=name)
     for form, variant in made.items():
         if variant.failure is not None:
@@ -49,6 +50,19 @@ def forms_to_measure(job: Job, made: dict[str, VariantFigures]) -> dict[str, For
         for name, variant in made.items()
         if variant.failure is None
     }
+
+
+def remove_failed(job: Job, report: Report) -> None:
+    """Remove the files of forms that failed when they were measured: nobody may ship them."""
+    for name, variant in report.variants.items():
+        if variant.failure is not None:
+            _remove(job, name)
+
+
+def _remove(job: Job, name: str) -> None:
+    job.directory.variants[name].unlink(missing_ok=True)
+    if name == "ort":
+        job.directory.operators.unlink(missing_ok=True)
 
 
 def with_variants(report: Report, made: dict[str, VariantFigures], rule: Rule | None) -> Report:
@@ -110,4 +124,5 @@ def _maker(job: Job, name: Variant) -> Callable[[], tuple[str, ...]]:
         samples.numpy(),
         method=settings.calibration_method,
         exclude=settings.int8_exclude,
+        symmetric_values=job.recipe.validate_.provider == "tensorrt",
     )

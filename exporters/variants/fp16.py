@@ -10,7 +10,7 @@ import onnx
 from ...support.errors import InputError
 from ...support.files import write_bytes
 from ...support.version import __version__
-from ..onnx_graph import read_model, to_array, weights
+from ..onnx_graph import constants, read_model, to_array
 from ..quiet import quiet
 
 _LARGEST = float(np.finfo(np.float16).max)
@@ -30,17 +30,18 @@ def write_fp16(source: Path, path: Path) -> tuple[str, ...]:
         What to know before using the file.
 
     Raises:
-        InputError: when a weight is too large for half precision, or the model cannot be converted.
+        InputError: when a constant is too large for half precision, or the model cannot be
+            converted.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     model = read_model(source)
-    for name, tensor in weights(model).items():
+    for tensor in constants(model):
         largest = float(np.abs(to_array(tensor, source)).max(initial=0.0))
         if largest > _LARGEST:
             raise InputError(
-                f"weight {name!r} holds {largest:.3g}: half precision ends at {_LARGEST:.0f}"
+                f"tensor {tensor.name!r} holds {largest:.3g}: half precision ends at {_LARGEST:.0f}"
             )
     try:
         with quiet():

@@ -38,7 +38,13 @@ _METHODS = {
 
 
 def write_int8(
-    source: Path, path: Path, samples: Array, *, method: Method, exclude: Sequence[str] = ()
+    source: Path,
+    path: Path,
+    samples: Array,
+    *,
+    method: Method,
+    exclude: Sequence[str] = (),
+    symmetric_values: bool = False,
 ) -> tuple[str, ...]:
     """Write the model of ``source`` quantised to eight bits, in QuantizeLinear form (QDQ).
 
@@ -52,6 +58,8 @@ def write_int8(
         samples: prepared float32 training inputs (n, *shape); the ranges of values come from them.
         method: how a range is chosen from the values seen.
         exclude: glob patterns on the names of nodes and of their weights; these stay float32.
+        symmetric_values: zero is 0 for values between layers too, which TensorRT asks for; of
+            values that are never negative, half of the range is lost.
 
     Returns:
         What to know before using the file.
@@ -63,7 +71,8 @@ def write_int8(
     model = read_model(source)
     left_out = excluded_nodes(model, exclude)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    quantised = _quantise(source, model, samples, method, left_out)
+    options = {"WeightSymmetric": True, "ActivationSymmetric": symmetric_values}
+    quantised = _quantise(source, model, samples, method, left_out, options)
     quantised.producer_name = ""
     set_metadata(quantised, metadata, __version__)
     del quantised.graph.value_info[:]
@@ -157,7 +166,12 @@ def _difference(node: NodeProto, tensors: dict[str, TensorProto], path: Path) ->
 
 
 def _quantise(
-    source: Path, model: ModelProto, samples: Array, method: Method, left_out: list[str]
+    source: Path,
+    model: ModelProto,
+    samples: Array,
+    method: Method,
+    left_out: list[str],
+    options: dict[str, bool],
 ) -> ModelProto:
     with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
         result = Path(folder) / "quantised.onnx"
@@ -174,7 +188,7 @@ def _quantise(
                     nodes_to_exclude=left_out,
                     calibrate_method=_METHODS[method],
                     # one batch after the other: the values of all would not fit into memory
-                    extra_options={"WeightSymmetric": True, "CalibStridedMinMax": 1},
+                    extra_options={**options, "CalibStridedMinMax": 1},
                 )
         except Exception as error:  # the quantiser fails in many ways
             first = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -32,7 +32,7 @@ def test_each_form_has_a_row_with_units() -> None:
 
 
 def test_a_form_that_could_not_be_made_has_no_figures() -> None:
-    assert forms_table(REPORT)[4] == ("ort", "–", "–", "–", "–", "could not be made")
+    assert forms_table(REPORT)[4] == ("ort", "–", "–", "–", "–", "failed")
 
 
 def test_one_form_alone_has_no_table() -> None:

@@ -156,7 +156,7 @@ def test_many_layers_have_their_bars_cut_to_the_largest_and_all_rows() -> None:
 
 def test_a_form_that_failed_has_its_reason_and_one_that_ships_a_badge() -> None:
     text = page(full_report()).text
-    assert "ort not made operator Gelu is not known" in text
+    assert "ort failed operator Gelu is not known" in text
     assert "int8 ships 98.61 %" in text
     assert "int8 calibrated on 256 samples." in text
     assert "1 of 2 failed" in text

@@ -224,7 +224,7 @@ def test_names_that_are_not_utf_8_are_shown(tmp_path: Path) -> None:
 
 def test_other_kinds_of_file_are_refused_with_the_kinds_there_are(tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(b"x")
-    assert "known: *.onnx, *.safetensors, *.zip" in refused(tmp_path / "a.pth")
+    assert "known: *.onnx, *.ort, *.safetensors, *.zip" in refused(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "safetensors", "zip"])

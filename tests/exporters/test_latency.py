@@ -96,6 +96,25 @@ def test_sittings_open_the_models_anew_in_alternating_order(calls: Calls) -> Non
         }
 
 
+@pytest.mark.parametrize("count", [3, 4, 6])
+def test_all_sittings_together_are_balanced(calls: Calls, count: int) -> None:
+    names = [str(index) for index in range(count)]
+    rounds = 3  # in a sitting: not a whole cycle of orders
+    measure_in_sittings(
+        {name: (lambda name=name: name) for name in names},
+        np.zeros((4, 3)), batch_sizes=[1], runs=rounds * SITTINGS, seed=0,
+    )  # fmt: skip
+    made = [name for name, _ in calls]
+    sitting = (3 + rounds) * count  # with the warm-up
+    follows: Counter[tuple[str, str]] = Counter()
+    for start in range(0, len(made), sitting):
+        timed = made[start + 3 * count : start + sitting]
+        for place in range(0, len(timed), count):
+            follows.update(pairwise(timed[place : place + count]))
+    assert set(follows) == set(permutations(names, 2))
+    assert len(set(follows.values())) == 1
+
+
 def test_times_are_those_of_the_clock_in_milliseconds(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:

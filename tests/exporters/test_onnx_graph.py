@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfpipe.exporters.onnx_graph import read_model
+from wfpipe.exporters.onnx_wire import MAX_MODEL_BYTES
 from wfpipe.exporters.sizes import nonzeros
 from wfpipe.exporters.zeros import layer_figures
 from wfpipe.support.errors import InputError
@@ -33,6 +34,14 @@ def test_file_that_is_no_model_is_refused(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=cause):
+        read_model(path)
+
+
+def test_a_file_beyond_what_one_message_holds_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with path.open("wb") as file:
+        file.truncate(MAX_MODEL_BYTES + 1)  # takes no place on the disk
+    with pytest.raises(InputError, match=f"the limit is {MAX_MODEL_BYTES} bytes"):
         read_model(path)
 
 

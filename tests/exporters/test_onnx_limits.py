@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -69,14 +70,48 @@ def test_nodes_that_load_compiled_models_are_refused() -> None:
     assert "node 'n' may load a compiled model" in refused(model)
 
 
-def chain(model: onnx.ModelProto, length: int, last: str, domain: str) -> None:
-    """Functions F0, F1, … of which each uses the next twice."""
+def chain(
+    model: onnx.ModelProto, length: int, last: str, domain: str, *, uses: int = 2, graphs: int = 0
+) -> list[onnx.FunctionProto]:
+    """Functions F0, F1, … of which each uses the next, in this many graphs in graphs."""
+    functions = []
     for index in range(length):
         kind = (f"F{index + 1}", "f") if index + 1 < length else (last, domain)
-        body = [helper.make_node(kind[0], ["x"], ["y"], domain=kind[1]) for _ in range(2)]
+        body = [helper.make_node(kind[0], ["x"], ["y"], domain=kind[1]) for _ in range(uses)]
+        for _ in range(graphs):
+            inner = helper.make_graph(body, "g", [], [])
+            body = [helper.make_node("If", ["x"], ["y"], then_branch=inner)]
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("f", 1)]
-        model.functions.append(helper.make_function("f", f"F{index}", ["x"], ["y"], body, opsets))
+        functions.append(helper.make_function("f", f"F{index}", ["x"], ["y"], body, opsets))
     in_graph(model, helper.make_node("F0", ["flat"], ["y"], domain="f"))
+    model.functions.extend(functions)
+    return functions
+
+
+@pytest.mark.parametrize("leaf_first", [False, True])
+@pytest.mark.parametrize(
+    ("length", "graphs", "fits"),
+    [
+        (60, 0, True),
+        (66, 0, False),
+        (3000, 0, False),
+        (10, 5, True),
+        (12, 5, False),
+        (60, 15, False),
+    ],
+)
+def test_functions_in_functions_have_a_limit_in_whatever_order_they_stand(
+    length: int, graphs: int, fits: bool, leaf_first: bool
+) -> None:
+    model = linear_model()
+    functions = chain(model, length, "Relu", "", uses=1, graphs=graphs)
+    if leaf_first:
+        del model.functions[:]
+        model.functions.extend(reversed(functions))
+    if fits:
+        accepted(model)
+    else:
+        assert "over more than 64 levels, which is the limit" in refused(model)
 
 
 def test_functions_of_the_model_itself_are_accepted() -> None:
@@ -150,16 +185,26 @@ def test_values_in_fields_of_their_type_are_accepted(name: str) -> None:
     accepted(model)
 
 
-@pytest.mark.parametrize(("side", "fits"), [(4000, True), (100_000, False)])
-def test_sparse_tensors_grow_no_further_than_the_stated_multiple(side: int, fits: bool) -> None:
+@pytest.mark.parametrize(
+    ("side", "dtype", "fits"),
+    [
+        (4000, np.float32, True), (100_000, np.float32, False),
+        (4000, ml_dtypes.int4, True), (100_000, ml_dtypes.int4, False),
+        (4000, np.complex128, False),
+    ],
+)  # fmt: skip
+def test_sparse_tensors_grow_no_further_than_the_stated_multiple(
+    side: int, dtype: type, fits: bool
+) -> None:
     model = linear_model()
-    values = numpy_helper.from_array(np.ones(1, np.float32), "s")
+    values = numpy_helper.from_array(np.ones(1, dtype), "s")
     indices = numpy_helper.from_array(np.array([0]), "i")
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [side, side]))
     if fits:
         accepted(model)
     else:
-        assert "its sparse tensors grow to 40000000000 bytes" in refused(model)
+        size = max(4, np.dtype(dtype).itemsize)
+        assert f"its sparse tensors grow to {size * side**2} bytes" in refused(model)
 
 
 def test_shapes_of_values_that_no_machine_holds_are_refused() -> None:

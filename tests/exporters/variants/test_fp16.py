@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from wfpipe.exporters.onnx_graph import read_model, to_array, weights
 from wfpipe.exporters.variants.fp16 import write_fp16
 from wfpipe.support.errors import InputError
-from wfpipe.tests.exporters.networks import write_linear
 from wfpipe.tests.exporters.variants.plain import METADATA, outputs, write_plain
 
 
@@ -34,8 +33,15 @@ def test_weights_are_half_as_large_and_inputs_and_outputs_stay_float32(tmp_path:
     np.testing.assert_allclose(got, expected, atol=0.01 * np.abs(expected).max())
 
 
-def test_a_weight_beyond_half_precision_is_named(tmp_path: Path) -> None:
-    plain = write_linear(tmp_path / "model.onnx", np.full((2, 3), 1e5))
-    with pytest.raises(InputError, match=r"weight 'fc.weight' holds 1e\+05: .* ends at 65504"):
+@pytest.mark.parametrize("name", ["fc.weight", "conv1.bias"])
+def test_a_number_beyond_half_precision_is_named(tmp_path: Path, name: str) -> None:
+    plain = write_plain(tmp_path / "model.onnx")
+    model = onnx.load(plain)
+    tensor = next(each for each in model.graph.initializer if each.name == name)
+    large = numpy_helper.to_array(tensor).copy()
+    large.flat[1] = -1e5
+    tensor.CopyFrom(numpy_helper.from_array(large, name))
+    plain.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match=rf"tensor '{name}' holds 1e\+05: .* ends at 65504"):
         write_fp16(plain, tmp_path / "half.onnx")
     assert not (tmp_path / "half.onnx").exists()

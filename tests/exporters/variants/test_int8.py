@@ -59,6 +59,25 @@ def test_every_zero_of_a_weight_stays_zero_and_the_zero_point_is_0(
     assert zeros == kept <= total
 
 
+def zero_points(path: Path) -> list[int]:
+    """Zero points of the values between layers."""
+    tensors = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    nodes = [node for node in onnx.load(path).graph.node if node.op_type == "QuantizeLinear"]
+    return [int(tensors[node.input[2]]) for node in nodes]
+
+
+def test_values_between_layers_are_symmetric_where_that_is_asked_for(
+    plain: Path, quantised: Path, tmp_path: Path
+) -> None:
+    write_int8(plain, tmp_path / "a.onnx", INPUTS, method="minmax", symmetric_values=True)
+    assert any(zero_points(quantised))
+    assert set(zero_points(tmp_path / "a.onnx")) == {0}
+    expected = outputs(plain)
+    np.testing.assert_allclose(
+        outputs(tmp_path / "a.onnx"), expected, atol=0.05 * np.abs(expected).max()
+    )
+
+
 @pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
 def test_outputs_stay_near_those_of_the_plain_file(
     plain: Path, tmp_path: Path, method: Method
