@@ -1,8 +1,10 @@
 """Zip archives: written the same everywhere, read as if an enemy had made them.
 
 Written archives hold no time, owner or permission of the machine. Read archives must have the
-plain form that this module writes and common zip tools share: no comment, nothing before the
-first or after the last record, files stored or deflated.
+plain form that this module writes and common zip tools share: no comment, files stored or deflated,
+nothing before, between and behind the records, and the record before each file as the list of
+members says. Else two programs could unpack different files from one archive, and a check of one
+would say nothing of the other.
 """
 
 from __future__ import annotations
@@ -38,6 +40,11 @@ _END = struct.Struct("<4s4H2LH")  # end-of-directory record: signature, disks, c
 _LOCAL = struct.Struct("<4s5H3L2H")  # record before each member; the last two: name, extra bytes
 _LOCATOR_BYTES = 20  # of the zip64 end-of-directory locator
 _BAD_FLAGS = 0x0001 | 0x0020 | 0x0040 | 0x2000  # encrypted (three ways), patched
+_PLAIN_FLAGS = 0x0002 | 0x0004 | 0x0800  # how well it was deflated; names are UTF-8
+_HARMLESS_EXTRA = {0x000A, 0x5455, 0x5855, 0x7875}  # times and owners of a file
+_DEVICES = {"con", "prn", "aux", "nul"}
+_DEVICES |= {f"{kind}{number}" for kind in ("com", "lpt") for number in range(1, 10)}
+"""Names that Windows takes for devices, whatever the ending."""
 _CHUNK = 1 << 20
 
 
@@ -68,6 +75,8 @@ class Archive:
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self._archive, self._path = archive, path
         self._entries = {e.filename: e for e in archive.infolist() if not e.is_dir()}
+        self.folders = {e.filename for e in archive.infolist() if e.is_dir()}
+        """The names of the folders that have a record of their own; each ends in a slash."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,8 +125,9 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
     Raises:
         InputError: when it is not a whole zip archive of the plain form, a name could lead outside
-            a folder, two names are the same, a member is neither file nor folder, members share
-            bytes, or a limit of this module is passed.
+            a folder or means something else elsewhere, two names are the same, a member is neither
+            file nor folder, members share bytes or leave some out, or a limit of this module is
+            passed.
     """
     with ExitStack() as stack:
         try:
@@ -179,7 +189,7 @@ def _open(handle: IO[bytes], path: Path) -> zipfile.ZipFile:
         _check_kind(entry, what)
     _check_sizes(entries, what)
     _check_clashes(entries, what)
-    _check_overlap(handle, archive, what)
+    _check_records(handle, archive, what)
     return archive
 
 
@@ -212,10 +222,14 @@ def _check_name(entry: zipfile.ZipInfo, what: str) -> None:
     parts = (name[:-1] if name.endswith("/") else name).split("/")
     if len(name) > MAX_NAME_CHARACTERS:
         problem = f"is longer than {MAX_NAME_CHARACTERS} characters"
-    elif re.search(r"[\x00-\x1f\x7f\\:]", name) or any(part != part.strip() for part in parts):
-        problem = "has a backslash, colon, control character or space at an end"
+    elif re.search(r'[\\:*?"<>|]', name) or any(map(_unseen, name)):
+        problem = "has a backslash, colon, wildcard, or a character that is not seen"
     elif any(part in ("", ".", "..") for part in parts):
         problem = "is absolute, empty, or has a part '.' or '..'"
+    elif any(part != part.strip(" ") or part.endswith(".") for part in parts):
+        problem = "has a space at an end, or a dot at the end"
+    elif any(part.casefold().partition(".")[0] in _DEVICES for part in parts):
+        problem = "is that of a device on Windows"
     elif name != entry.filename:
         problem = "means another name to some programs"
     else:
@@ -223,12 +237,25 @@ def _check_name(entry: zipfile.ZipInfo, what: str) -> None:
     raise InputError(f"{what} has a member name that {problem}: {name[:MAX_NAME_CHARACTERS]!r}")
 
 
+def _unseen(character: str) -> bool:
+    """Tell whether a character is of the categories Other or Separator, a plain space aside."""
+    return character != " " and unicodedata.category(character)[0] in "CZ"
+
+
 def _check_kind(entry: zipfile.ZipInfo, what: str) -> None:
-    kind = stat.S_IFMT(entry.external_attr >> 16)
+    mode = entry.external_attr >> 16
+    kind = stat.S_IFMT(mode)
     if kind not in (0, stat.S_IFDIR if entry.is_dir() else stat.S_IFREG):
         raise InputError(f"{what}: member {entry.filename!r} is a link or a special file")
+    if mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX):
+        raise InputError(f"{what}: member {entry.filename!r} takes the rights of its owner")
     if entry.flag_bits & _BAD_FLAGS:
         raise InputError(f"{what}: member {entry.filename!r} is encrypted or a patch")
+    if entry.flag_bits & ~_PLAIN_FLAGS:
+        raise InputError(
+            f"{what}: member {entry.filename!r} has its size behind it or an unknown flag "
+            f"({entry.flag_bits:#06x}): write the archive anew"
+        )
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InputError(
             f"{what}: member {entry.filename!r} must be stored or deflated, "
@@ -267,7 +294,7 @@ def _check_clashes(entries: list[zipfile.ZipInfo], what: str) -> None:
     """Refuse names that are one on some file system, and a file where others need a folder."""
     seen: dict[str, str] = {}
     for entry in entries:
-        key = unicodedata.normalize("NFC", entry.filename).casefold().rstrip("/")
+        key = unicodedata.normalize("NFKC", entry.filename).casefold().rstrip("/")
         if key in seen:
             raise InputError(f"{what} has two members of the same name: {entry.filename!r}")
         seen[key] = entry.filename
@@ -278,20 +305,50 @@ def _check_clashes(entries: list[zipfile.ZipInfo], what: str) -> None:
             raise InputError(f"{what}: member {name!r} lies in another member, which is a file")
 
 
-def _check_overlap(handle: IO[bytes], archive: zipfile.ZipFile, what: str) -> None:
-    """Refuse members that share bytes with each other or with the list of members."""
+def _check_records(handle: IO[bytes], archive: zipfile.ZipFile, what: str) -> None:
+    """Refuse members that share bytes or leave some out, or whose records differ from the list."""
     end = 0
     for entry in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
             raise InputError(f"{what}: member {entry.filename!r} overlaps another")
-        handle.seek(entry.header_offset)
-        record = handle.read(_LOCAL.size)
-        if len(record) < _LOCAL.size or not record.startswith(b"PK\3\4"):
-            raise InputError(f"{what} is damaged at member {entry.filename!r}")
-        *_, name_bytes, extra_bytes = _LOCAL.unpack(record)
-        end = entry.header_offset + _LOCAL.size + name_bytes + extra_bytes + entry.compress_size
+        if entry.header_offset > end:
+            raise InputError(f"{what} has bytes before member {entry.filename!r} that are in none")
+        end += _check_record(handle, entry, what) + entry.compress_size
     if end > archive.start_dir:
         raise InputError(f"{what}: a member overlaps the list of members")
+    if end < archive.start_dir:
+        raise InputError(f"{what} has bytes before the list of members that are in none")
+
+
+def _check_record(handle: IO[bytes], entry: zipfile.ZipInfo, what: str) -> int:
+    """Check the record before a member against the list of members, and return its length."""
+    handle.seek(entry.header_offset)
+    record = handle.read(_LOCAL.size)
+    if len(record) < _LOCAL.size or not record.startswith(b"PK\3\4"):
+        raise InputError(f"{what} is damaged at member {entry.filename!r}")
+    _, _, flags, method, _, _, crc, packed, size, name_bytes, extra_bytes = _LOCAL.unpack(record)
+    name, extra = handle.read(name_bytes), handle.read(extra_bytes)
+    code = "utf-8" if entry.flag_bits & 0x0800 else "cp437"
+    if (flags, method, crc, packed, size, name) != (
+        entry.flag_bits, entry.compress_type, entry.CRC, entry.compress_size, entry.file_size,
+        entry.orig_filename.encode(code, "replace"),
+    ):  # fmt: skip
+        raise InputError(f"{what}: the record of {entry.filename!r} is not as the list says")
+    for field in (entry.extra, extra):
+        _check_extra(field, f"{what}: member {entry.filename!r}")
+    return _LOCAL.size + len(name) + len(extra)
+
+
+def _check_extra(extra: bytes, what: str) -> None:
+    """Refuse what is added to a record, such as another name, but for times and owners."""
+    at = 0
+    while at < len(extra):
+        kind = int.from_bytes(extra[at : at + 2], "little")
+        if kind not in _HARMLESS_EXTRA or at + 4 > len(extra):
+            raise InputError(f"{what} has a part of the kind {kind:#06x} added to its record")
+        at += 4 + int.from_bytes(extra[at + 2 : at + 4], "little")
+    if at != len(extra):
+        raise InputError(f"{what} has a damaged part added to its record")
 
 
 def _cannot_read(path: Path, error: OSError) -> InputError:

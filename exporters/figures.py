@@ -5,9 +5,19 @@ Times are in milliseconds, sizes in bytes, accuracies in percent, sparsities in 
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from math import prod
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_MOST = 2**62  # no count and no size is larger; a report may come from anywhere
+Count = Annotated[int, Field(ge=0, le=_MOST)]
+Size = Annotated[int, Field(gt=0, le=_MOST)]
+Time = Annotated[float, Field(ge=1e-6, le=1e15)]  # in milliseconds; clocks count nanoseconds
+Percent = Annotated[float, Field(ge=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Ratio = Annotated[float, Field(ge=1e-15, le=1e15)]
+BatchSize = Annotated[str, Field(pattern="^[1-9][0-9]{0,9}$")]
 
 REPORT_SCHEMA: Final = "wfpipe-report/1"
 
@@ -19,12 +29,14 @@ class _Figures(BaseModel):
 class Latency(_Figures):
     """Latency of one model at one batch size, over ``runs`` timed runs."""
 
-    p50: float
-    p90: float
-    p99: float | None = Field(default=None, description="only from 662 runs on")
-    throughput: float = Field(description="samples per second, from the median")
-    runs: int
-    quantiles: tuple[float, ...] = Field(
+    p50: Time
+    p90: Time
+    p99: Time | None = Field(default=None, description="only from 662 runs on")
+    throughput: Annotated[float, Field(ge=0)] = Field(
+        description="samples per second, from the median"
+    )
+    runs: Count
+    quantiles: tuple[Time, ...] = Field(
         default=(), description="0, 5, ... 100 %, for plots of the distribution"
     )
 
@@ -32,27 +44,27 @@ class Latency(_Figures):
 class ModelFigures(_Figures):
     """What was measured of one ONNX file. Keys of ``latency_ms`` are batch sizes."""
 
-    accuracy: float | None
-    accuracy_low: float | None = Field(default=None, description="of its 95 % interval")
-    accuracy_high: float | None = None
-    file_bytes: int
-    deflated_bytes: int
-    nonzeros: int
-    load_ms: float
-    memory_bytes: int | None = Field(
+    accuracy: Percent | None
+    accuracy_low: Percent | None = Field(default=None, description="of its 95 % interval")
+    accuracy_high: Percent | None = None
+    file_bytes: Size
+    deflated_bytes: Size
+    nonzeros: Count
+    load_ms: Time
+    memory_bytes: Count | None = Field(
         default=None,
         description="peak memory of a process that loads and runs it, above the same "
         "process without a model",
     )
-    latency_ms: dict[str, Latency]
+    latency_ms: dict[BatchSize, Latency]
 
 
 class Speedup(_Figures):
     """Dense p50 / pruned p50 with its 95 % bootstrap interval."""
 
-    ratio: float
-    low: float
-    high: float
+    ratio: Ratio
+    low: Ratio
+    high: Ratio
 
 
 class GateResult(_Figures):
@@ -73,10 +85,12 @@ class VariantFigures(_Figures):
 
     file: str = Field(description="its name in the run directory")
     figures: ModelFigures | None = None
-    parity: float | None = Field(
+    parity: Annotated[float, Field(ge=0)] | None = Field(
         default=None, description="largest difference to the plain file / its largest output"
     )
-    speedup: dict[str, Speedup] = Field(default_factory=dict, description="over dense, by batch")
+    speedup: dict[BatchSize, Speedup] = Field(
+        default_factory=dict, description="over dense, by batch"
+    )
     gates: list[GateResult] = Field(default_factory=list)
     failure: str | None = Field(
         default=None, description="why it could not be made or used; then there is no such file"
@@ -93,9 +107,15 @@ class LayerFigures(_Figures):
     """Sparsity of one weight tensor, as counted in the file."""
 
     name: str
-    shape: tuple[int, ...]
-    sparsity: float
-    macs: int | None = Field(default=None, description="multiplications for one sample, dense")
+    shape: Annotated[tuple[Count, ...], Field(max_length=32)]
+    sparsity: Share
+    macs: Count | None = Field(default=None, description="multiplications for one sample, dense")
+
+    @model_validator(mode="after")
+    def _check(self) -> LayerFigures:
+        if prod(self.shape) > _MOST:
+            raise ValueError(f"shape holds more than {_MOST} values")
+        return self
 
 
 class Environment(_Figures):
@@ -122,14 +142,14 @@ class Report(_Figures):
     schema_: Literal["wfpipe-report/1"] = Field(default=REPORT_SCHEMA, alias="schema")
     model: str
     recipe_digest: str | None
-    test_samples: int
+    test_samples: Count
     test_set: str | None = Field(
         default=None, description="SHA-256 of the labels and of some samples of the test split"
     )
-    sparsity: float
+    sparsity: Share
     dense: ModelFigures
     pruned: ModelFigures
-    speedup: dict[str, Speedup] = Field(description="by batch size")
+    speedup: dict[BatchSize, Speedup] = Field(description="by batch size")
     verdict: str = Field(description="what was gained and what it cost, in words")
     gates: list[GateResult]
     layers: list[LayerFigures]
@@ -141,6 +161,13 @@ class Report(_Figures):
     picked: str | None = Field(
         default=None, description="name of the form that ships: plain or a variant; null: none"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Report:
+        usable = [name for name, form in self.variants.items() if form.figures is not None]
+        if self.picked not in (None, "plain", *usable):
+            raise ValueError(f"picked names {self.picked!r}, a form without figures")
+        return self
 
     @property
     def ships(self) -> str | None:

@@ -14,6 +14,10 @@ Exit codes: 0 done, 2 input that cannot be used (one line says why), 3 the self-
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
+
 import argparse
 import hashlib
 import json
@@ -96,6 +100,8 @@ def open_session(manifest: dict[str, Any], threads: int) -> ort.InferenceSession
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
+    kind = model.suffix[1:].upper()  # left alone, the runtime goes by what the content may be
+    options.add_session_config_entry("session.load_model_format", kind)
     try:
         cpu = ["CPUExecutionProvider"]
         return ort.InferenceSession(str(model), options, providers=cpu, enable_fallback=0)

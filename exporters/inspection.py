@@ -22,6 +22,7 @@ from .external_data import check_external_data, is_external
 from .manifest import MANIFEST_FILE, SIGNATURE_FILE, parse_manifest
 from .onnx_walk import message_text, shown, walk
 from .onnx_wire import MAX_MODEL_BYTES
+from .ort_file import check_name
 from .package_model import Array, parse_model, require_self_contained
 from .zero_pattern import Mask, zero_pattern
 
@@ -148,6 +149,7 @@ def inspect_file(path: Path) -> Inspection:
         layers, metadata = _safetensors(path, what)
     elif kind in ("onnx", "ort"):
         content = read_bytes(path, "model", limit=MAX_MODEL_BYTES)
+        check_name(path.name, content, what)
         proto = parse_model(content, what)
         check_external_data(proto, path.parent, len(content), what)
         layers, metadata = _onnx(proto, path.parent, what)
@@ -164,6 +166,7 @@ def _package(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, str]
     _require(name, members, what)
     sizes = {member: len(content) for member, content in members.items()}
     packed = Packed(manifest.variant, name, SIGNATURE_FILE in members, sizes)
+    check_name(name, members[name], f"{what}: {name}")
     proto = parse_model(members[name], f"{what}: {name}")
     require_self_contained(proto, what)
     return *_onnx(proto, path.parent, what), packed

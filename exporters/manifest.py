@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..support.errors import InputError
 from .documents import parse_document
-from .figures import Environment, ModelFigures, Report, Speedup
+from .figures import BatchSize, Environment, ModelFigures, Report, Speedup
 from .forms import PLAIN
 from .preprocessing import Preprocessing
 
@@ -63,7 +63,7 @@ class PackedFigures(_Part):
     test_samples: int
     dense: ModelFigures
     pruned: ModelFigures
-    speedup: dict[str, Speedup]
+    speedup: dict[BatchSize, Speedup]
     environment: Environment
 
     @classmethod

@@ -15,6 +15,7 @@ from ..support.errors import InputError
 from ..support.files import read_bytes
 from .onnx_walk import message_text
 from .onnx_wire import MAX_MODEL_BYTES
+from .ort_file import check_name
 from .package_model import parse_model, require_self_contained
 
 _WEIGHT_INPUTS = {
@@ -33,7 +34,9 @@ def read_model(path: Path) -> onnx.ModelProto:
         InputError: when it is missing, empty, cut short, no model, or keeps its weights elsewhere.
     """
     what = f"model {str(path)!r}"
-    model = parse_model(read_bytes(path, "model", limit=MAX_MODEL_BYTES), what)
+    content = read_bytes(path, "model", limit=MAX_MODEL_BYTES)
+    check_name(path.name, content, what)
+    model = parse_model(content, what)
     require_self_contained(model, what)
     return model
 

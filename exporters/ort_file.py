@@ -38,6 +38,20 @@ def is_ort_file(path: Path) -> bool:
         return is_ort(file.read(8))
 
 
+def check_name(name: str, content: Buffer, what: str) -> None:
+    """Refuse a file in one format under the name of the other.
+
+    Programs go by the name or by the content, and bytes can be made that are a model in both.
+
+    Raises:
+        InputError: when the name ends in ``.ort`` and the content is not in that format, or only
+            the content is.
+    """
+    if is_ort(content) != name.lower().endswith(".ort"):
+        kind = "ONNX Runtime's format" if is_ort(content) else "ONNX or another format"
+        raise InputError(f"{what} is in {kind}, and its name says otherwise: call it .onnx or .ort")
+
+
 def decode_ort(content: Buffer, what: str, *, large_bytes: int | None = None) -> ModelProto:
     """Read a file in ONNX Runtime's format; :mod:`exporters.onnx_limits` checks what it holds.
 

@@ -20,7 +20,7 @@ from .onnx_limits import check_model
 from .onnx_outline import decode_model, parse_outline
 from .onnx_walk import message_text, shown, walk
 from .onnx_wire import Buffer, check_wire
-from .ort_file import decode_ort, is_ort, is_ort_file
+from .ort_file import check_name, decode_ort, is_ort, is_ort_file
 from .preprocessing import Preprocessing
 
 Array = np.ndarray[Any, Any]
@@ -106,6 +106,7 @@ def open_packable(path: Path, what: str) -> PackableModel:
     if path.stat().st_size == 0:  # nothing can be mapped
         raise InputError(f"{what} is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        check_name(path.name, content, what)
         return load_model(content, what)
 
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
-import time
+import platform
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from statistics import median
 
 import numpy as np
 import onnxruntime as ort
@@ -17,20 +12,18 @@ import onnxruntime as ort
 from ..support.errors import InputError
 from ..support.version import __version__
 from .environment import processor_name
+from .fresh_process import FreshRun, run_in_fresh_process
 from .latency import measure_in_sittings
-from .memory import peak_memory
 from .profile_figures import Cold, Machine, Profile, Spread, ThreadFigures
-from .session import SessionSettings, default_threads, open_session, reason, session_entries
+from .session import SessionSettings, default_threads, open_session
 from .statistics import summarise
 from .units import counted
 from .verify import CheckedPackage
 
 COLD_STARTS = 5  # as many processes: a heuristic
 MAX_BATCH = 4096
-_CHILD = Path(__file__).with_name("cold_start_child.py")
-_SECONDS = 600  # far above what loading and one run take: a heuristic
+MAX_RUNS = 1_000_000
 _SEED = 0
-Array = np.ndarray[Any, Any]
 
 
 def profile_package(
@@ -55,22 +48,21 @@ def profile_package(
     """
     _check("threads", threads, default_threads(), "cores of this machine")
     _check("batch", batch_sizes, MAX_BATCH, "samples that are measured at once")
-    if runs < 2:
-        raise InputError(f"runs must be at least 2, got {runs}")
+    if not 2 <= runs <= MAX_RUNS:
+        raise InputError(f"runs must be 2 to {MAX_RUNS:,}, got {runs}")
     fixed = package.result.manifest.inputs[0].shape[0]
     if isinstance(fixed, int) and any(size != fixed for size in batch_sizes):
         raise InputError(f"the model takes batches of {fixed} only: pass --batch {fixed}")
     measured = []
     for count in threads:
         settings = SessionSettings(provider="cpu", threads=count)
-        cold = _cold_starts(package, settings)
-        memory = peak_memory(package.model, settings, package.inputs[:1])
+        starts = _starts(package, settings)
         on_step(f"{counted(count, 'thread')}, cold start")
         measured.append(
             ThreadFigures(
                 threads=count,
-                cold_start_ms=cold,
-                memory_bytes=memory,
+                cold_start_ms=_cold(starts),
+                memory_bytes=starts[-1].memory_bytes,
                 latency_ms=_latencies(package, settings, batch_sizes, runs),
             )
         )
@@ -86,8 +78,6 @@ def profile_package(
 
 def this_machine() -> Machine:
     """Return on what the figures are measured."""
-    import platform
-
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
         processor=processor_name(),
@@ -132,48 +122,20 @@ def _latencies(
     return found
 
 
-def _cold_starts(package: CheckedPackage, settings: SessionSettings) -> Cold:
+def _starts(package: CheckedPackage, settings: SessionSettings) -> list[FreshRun]:
     """Start processes one after the other; the first one, which fills caches, does not count."""
-    with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
-        batch = Path(folder) / "batch.npy"
-        np.save(batch, np.ascontiguousarray(package.inputs[:1]), allow_pickle=False)
-        request = json.dumps(
-            {
-                "model": str(package.model.resolve()),
-                "batch": str(batch),
-                "threads": settings.threads,
-                "entries": session_entries(settings),
-            }
-        )
-        starts = [_cold_start(request) for _ in range(COLD_STARTS + 1)][1:]
-    total, load, first = (np.array(column) for column in zip(*starts, strict=True))
+    sample = package.inputs[:1]
+    starts = range(COLD_STARTS + 1)
+    return [run_in_fresh_process(package.model, settings, sample) for _ in starts][1:]
+
+
+def _cold(starts: Sequence[FreshRun]) -> Cold:
+    totals = [start.total_ms for start in starts]
     return Cold(
-        median=float(np.median(total)),
-        low=float(total.min()),
-        high=float(total.max()),
-        load=float(np.median(load)),
-        first_run=float(np.median(first)),
-        starts=COLD_STARTS,
-    )
-
-
-def _cold_start(request: str) -> tuple[float, float, float]:
-    """Return the time to the first output, and of that for loading and running, in ms."""
-    begin = time.monotonic()  # the same clock in all processes
-    # -P: modules beside the program must not stand in for those of the standard library
-    try:
-        child = subprocess.run(
-            [sys.executable, "-P", str(_CHILD)],
-            input=request, capture_output=True, text=True, timeout=_SECONDS, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise InputError(f"the model was not loaded and run in {_SECONDS} s") from None
-    if child.returncode != 0:
-        last = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
-        raise InputError(f"the cold start cannot be measured: {reason(last)}")
-    at: dict[str, float] = json.loads(child.stdout)
-    return (
-        1000 * (at["done"] - begin),
-        1000 * (at["loaded"] - at["ready"]),
-        1000 * (at["done"] - at["loaded"]),
+        median=median(totals),
+        low=min(totals),
+        high=max(totals),
+        load=median(start.load_ms for start in starts),
+        first_run=median(start.first_run_ms for start in starts),
+        starts=len(starts),
     )

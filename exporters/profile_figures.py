@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..support.errors import InputError
 from ..support.files import read_bytes
 from .documents import parse_document
+from .figures import BatchSize, Count, Ratio, Time
 from .units import counted, format_bytes, format_ms
 
 PROFILE_SCHEMA: Final = "wfpipe-profile/1"
 MAX_PROFILE_BYTES = 1 << 20
-Time = Annotated[float, Field(gt=0)]
 
 
 class _Figures(BaseModel):
@@ -34,7 +34,7 @@ class Cold(_Figures):
     high: Time = Field(description="of the slowest start")
     load: Time = Field(description="median time to open the model, a part of the above")
     first_run: Time = Field(description="median time of the first run, a part of the above")
-    starts: int = Field(description="processes measured; one before them fills the caches")
+    starts: Count = Field(description="processes measured; one before them fills the caches")
 
 
 class Spread(_Figures):
@@ -44,21 +44,21 @@ class Spread(_Figures):
     p90: Time
     p50_low: Time = Field(description="lowest median of a sitting")
     p50_high: Time = Field(description="highest median of a sitting")
-    throughput: float = Field(description="samples per second, from the median")
-    runs: int
-    sittings: int = Field(description="how often the model was opened anew")
+    throughput: Ratio = Field(description="samples per second, from the median")
+    runs: Count
+    sittings: Count = Field(description="how often the model was opened anew")
 
 
 class ThreadFigures(_Figures):
     """What was measured with one number of threads. Keys of ``latency_ms`` are batch sizes."""
 
-    threads: int
+    threads: Count
     cold_start_ms: Cold
-    memory_bytes: int | None = Field(
+    memory_bytes: Count | None = Field(
         description="peak memory of a process that loads and runs it, above the same process "
         "without a model; null where the system does not tell"
     )
-    latency_ms: dict[str, Spread]
+    latency_ms: dict[BatchSize, Spread]
 
 
 class Machine(_Figures):

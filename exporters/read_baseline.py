@@ -17,7 +17,7 @@ def read_baseline(path: Path) -> Baseline:
     """Read what was measured of the last accepted model: a report, or a profile.
 
     Raises:
-        InputError: when it is neither, or no form of the model in the report shipped.
+        InputError: when it is neither, or the model in the report failed its gates.
     """
     raw = read_bytes(path, "report", limit=MAX_REPORT_BYTES)
     is_profile = schema_of(raw) == PROFILE_SCHEMA

@@ -9,7 +9,9 @@ from pathlib import Path
 from ..support.errors import InputError
 from .baseline import Baseline, Planned, Shape, Tolerances, held
 from .figures import GateResult, ModelFigures, Report, Speedup
+from .gates import describe
 from .report import read_report
+from .session import PROVIDERS
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,13 @@ class ReportBaseline(Baseline):
     speedup: Mapping[str, Speedup]
 
     def check(self, planned: Planned) -> None:
-        """Refuse a baseline of another test split, or of a network with other weights."""
+        """Refuse a baseline of another test split, provider, or network with other weights."""
+        there, here = self.report.environment.provider, PROVIDERS[planned.settings.provider]
+        if there != here:
+            raise InputError(
+                f"{self.what} was measured with {there} and this is measured with {here}, whose "
+                "speed ratios differ: measure the accepted model with this one"
+            )
         self.check_data(planned.samples, planned.test_set)
         self.check_shapes(planned.shapes, all_of_them=planned.all_shapes)
 
@@ -106,18 +114,23 @@ def read_report_baseline(path: Path) -> ReportBaseline:
     """Read the report of the last accepted model.
 
     Raises:
-        InputError: when it is not a valid report, or no form of the model in it shipped.
+        InputError: when it is not a valid report, or the model in it failed its gates.
     """
     report = read_report(path)
     what = f"baseline {str(path)!r}"
     form = report.ships
     if form is None:
         raise InputError(f"{what} is of a run of which no form shipped: pass an accepted one")
+    if not report.passed:
+        failed = next(gate for gate in report.decisive if not gate.passed)
+        raise InputError(
+            f"{what} is of a model that failed its gates ({describe(failed)}): "
+            "pass the report of one that was accepted"
+        )
     if form == "plain":
         return ReportBaseline(what, report, report.pruned, report.speedup)
-    variant = report.variants.get(form)
-    if variant is None or variant.figures is None:
-        raise InputError(f"{what} names {form!r} as the form that ships and has no figures of it")
+    variant = report.variants[form]
+    assert variant.figures is not None
     return ReportBaseline(what, report, variant.figures, variant.speedup)
 
 

@@ -17,6 +17,7 @@ import onnxruntime as ort
 
 from ..support.errors import InputError
 from .denormals import flushing
+from .ort_file import is_ort_file
 from .quiet import captured_stderr, quiet
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
@@ -136,7 +137,7 @@ def _create(
     path: Path, settings: SessionSettings, *, strict: bool
 ) -> tuple[ort.InferenceSession | None, str, str]:
     """Return the session, or None with what went wrong, and what the native code printed."""
-    options = _options(settings)
+    options = _options(path, settings)
     if settings.provider != "cpu":
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if strict:
@@ -178,24 +179,29 @@ def _engines() -> str:
     return folder
 
 
-def session_entries(settings: SessionSettings) -> dict[str, str]:
-    """Return ONNX Runtime's configuration entries for ``settings``."""
+def session_entries(path: Path, settings: SessionSettings) -> dict[str, str]:
+    """Return ONNX Runtime's configuration entries for a model file and ``settings``.
+
+    The format is that of the content, which was checked: left alone, the runtime goes by the name.
+    """
+    own = path.is_file() and is_ort_file(path)
     entries = {
         "session.intra_op.allow_spinning": settings.spinning,
         # Threads of one session must not take cores from another session that is being timed.
         "session.force_spinning_stop": settings.spinning,
         "session.set_denormal_as_zero": settings.flush_denormals,
     }
-    return {key: "1" if value else "0" for key, value in entries.items()}
+    switches = {key: "1" if value else "0" for key, value in entries.items()}
+    return {**switches, "session.load_model_format": "ORT" if own else "ONNX"}
 
 
-def _options(settings: SessionSettings) -> ort.SessionOptions:
+def _options(path: Path, settings: SessionSettings) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
-    for key, value in session_entries(settings).items():
+    for key, value in session_entries(path, settings).items():
         options.add_session_config_entry(key, value)
     return options
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -169,6 +169,9 @@ def _check_files(manifest: Manifest, archive: Archive, model: Path, what: str) -
     present = set(archive.names) - {MANIFEST_FILE, SIGNATURE_FILE}
     for name in sorted((needed | manifest.files.keys()) - present):
         raise CheckFailed(f"{what}: {name!r} is missing")
+    needed_folders = {f"{parent}/" for name in present for parent in PurePosixPath(name).parents}
+    for name in sorted(archive.folders - needed_folders):
+        raise CheckFailed(f"{what}: the folder {name!r} is extra: no file is in it")
     for name in sorted(present - manifest.files.keys()):
         raise CheckFailed(f"{what}: {name!r} is extra: the manifest does not list it")
     for name, wanted in manifest.files.items():

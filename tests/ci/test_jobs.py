@@ -44,7 +44,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "ci.yaml").write_text(yaml.safe_dump(documented(REPOSITORY, "ci.yaml")))
     older = model_figures(accuracy=98.5, deflated_bytes=deflated_bytes(root / "model.onnx"))
     accepted = make_report(
-        pruned=older, test_samples=359, layers=layer_figures(root / "model.onnx")
+        pruned=older, test_samples=359, layers=layer_figures(root / "model.onnx"), gates=[]
     )
     slow = accepted.speedup["1"].model_copy(update={"ratio": 0.5})
     write_report(root / "accepted", accepted.model_copy(update={"speedup": {"1": slow}}))

@@ -26,7 +26,7 @@ def latency(p50: float) -> Latency:
 def form_figures(accuracy: float, deflated: int, p50: float) -> ModelFigures:
     return model_figures(
         accuracy=accuracy,
-        accuracy_low=accuracy - 1.5,
+        accuracy_low=max(0.0, accuracy - 1.5),
         accuracy_high=min(100.0, accuracy + 1.0),
         deflated_bytes=deflated,
         memory_bytes=9_300_000,

@@ -106,11 +106,18 @@ def test_a_name_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
     [
         b"/etc/passwd", b"../a", b"a/../../b", b"a/./b", b"a//b", b"C:/a", b"c:a", b"a\\b",
         b"\\\\host\\share", b"a\0b", b"a\nb", b"..", b"", b"/", b" a", b"a /b", b"x" * 300,
+        b"a.", b"folder./a", b"CON", b"a/aux.txt", b"a?", b"a\x7fb",
     ],
 )  # fmt: skip
 def test_names_that_could_lead_outside_are_refused(tmp_path: Path, name: bytes) -> None:
     message = refused(tmp_path / "a.zip", raw_zip((name, b"content")))
     assert "member name" in message
+
+
+@pytest.mark.parametrize("name", ["in\x9bfer", "in\u200cfer", "a\u2028b", "a\u00a0b"])
+def test_names_with_what_is_not_seen_are_refused(tmp_path: Path, name: str) -> None:
+    path = make_zip(tmp_path / "a.zip", (name, b"content"))
+    assert "a character that is not seen" in refused(path, path.read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -158,8 +165,75 @@ def test_overlapping_members_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_member_that_reaches_into_the_list_is_refused(tmp_path: Path) -> None:
-    message = refused(tmp_path / "a.zip", raw_zip((b"a", b"content"), packed=30, size=30))
+    good = raw_zip((b"a", b"content"))
+    longer = struct.pack("<2L", 30, 30)
+    at = good.index(b"PK\1\2") + 20
+    bad = good[:18] + longer + good[26:at] + longer + good[at + 8 :]
+    message = refused(tmp_path / "a.zip", bad)
     assert "overlaps the list" in message or "Overlapped" in message
+
+
+LOCAL = {"flags": (6, 2), "method": (8, 8), "crc": (14, 1), "packed": (18, 6), "size": (22, 6)}
+
+
+@pytest.mark.parametrize("field", LOCAL)
+def test_a_record_that_differs_from_the_list_is_refused(tmp_path: Path, field: str) -> None:
+    at, value = LOCAL[field]
+    content = bytearray(raw_zip((b"a", b"content")))
+    content[at] = value
+    assert "the record of 'a' is not as the list says" in refused(tmp_path / "a", bytes(content))
+
+
+def test_another_name_in_the_record_is_refused(tmp_path: Path) -> None:
+    content = raw_zip((b"a", b"content")).replace(b"a", b"b", 1)
+    assert "the record of 'a' is not as the list says" in refused(tmp_path / "a.zip", content)
+
+
+def shifted(content: bytes, before: bytes) -> bytes:
+    """Put bytes before everything, and mend all offsets: other programs find nothing wrong."""
+    out = bytearray(content)
+    at = start = struct.unpack_from("<L", content, len(content) - 6)[0]
+    while content[at : at + 4] == b"PK\1\2":
+        (offset,) = struct.unpack_from("<L", content, at + 42)
+        struct.pack_into("<L", out, at + 42, offset + len(before))
+        at += 46 + sum(struct.unpack_from("<3H", content, at + 28))
+    struct.pack_into("<L", out, len(out) - 6, start + len(before))
+    return before + bytes(out)
+
+
+def test_bytes_in_no_member_are_refused(tmp_path: Path) -> None:
+    good = raw_zip((b"a", b"1"), (b"b", b"2"))
+    message = refused(tmp_path / "a.zip", shifted(good, b"#!/bin/sh\nexit\n"))
+    assert "has bytes before member 'a' that are in none" in message
+    start = struct.unpack_from("<L", good, len(good) - 6)[0]
+    gap = good[:start] + b"hidden" + good[start:-6] + struct.pack("<LH", start + 6, 0)
+    message = refused(tmp_path / "a.zip", gap)
+    assert "has bytes before the list of members that are in none" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"), [(0x5455, True), (0x7875, True), (0x7075, False), (0xCAFE, False)]
+)
+def test_times_may_be_added_to_a_record_and_other_names_may_not(
+    tmp_path: Path, kind: int, fits: bool
+) -> None:
+    entry = zipfile.ZipInfo("a")
+    entry.extra = struct.pack("<2H5s", kind, 5, b"x" * 5)
+    path = make_zip(tmp_path / "a.zip", (entry, b"content"))
+    if fits:
+        assert read_archive(path) == {"a": b"content"}
+    else:
+        assert f"a part of the kind {kind:#06x}" in refused(path, path.read_bytes())
+
+
+def test_a_size_behind_the_member_is_refused(tmp_path: Path) -> None:
+    message = refused(tmp_path / "a.zip", raw_zip((b"a", b"content"), flags=0x0008))
+    assert "has its size behind it or an unknown flag (0x0008)" in message
+
+
+def test_a_file_that_takes_rights_is_refused(tmp_path: Path) -> None:
+    content = raw_zip((b"a", b"content"), external=0o104777 << 16)
+    assert "takes the rights of its owner" in refused(tmp_path / "a.zip", content)
 
 
 def test_too_many_members_are_refused(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_better_accuracy_is_a_negative_drop() -> None:
 
 
 def test_a_drop_of_just_what_is_allowed_passes_whatever_the_rounding() -> None:
-    for right in range(1000):
+    for right in range(10, 1000):
         (result,) = check_gates(
             dense=model_figures(accuracy=100 * right / 1000),
             pruned=model_figures(accuracy=100 * (right - 10) / 1000),

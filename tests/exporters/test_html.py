@@ -100,7 +100,6 @@ def test_hostile_text_stays_text() -> None:
             variants={HOSTILE: named, HOSTILE + "2": measured},
             picked=HOSTILE + "2",
             dense=model_figures(latency_ms={}),
-            pruned=model_figures(latency_ms={HOSTILE: full_report().pruned.latency_ms["1"]}),
         ),
         recipe=f"model: {HOSTILE}\n</pre>",
     )
@@ -214,9 +213,9 @@ def test_what_is_missing_is_said() -> None:
 
 def test_figures_at_the_ends_of_what_a_number_can_be_are_drawn() -> None:
     extreme = model_figures(
-        accuracy=1e308, file_bytes=10**18, deflated_bytes=0, nonzeros=0, load_ms=-1e308,
+        accuracy=100.0, file_bytes=2**62, deflated_bytes=1, nonzeros=0, load_ms=1e15,
         latency_ms={"1": full_report().dense.latency_ms["1"].model_copy(
-            update={"p50": 0.0, "quantiles": (-1e308, 0.0, 0.0, 5e-324, 1e308)})},
+            update={"p50": 1e-6, "quantiles": (1e-6, 1e-6, 1e-6, 1e-6, 1e15)})},
     )  # fmt: skip
     events = [prune(1, 5e-324, 1e308, -1e308, measured_loss_increase=5e-324),
               prune(2, 1.0, 0, 0, predicted_loss_increase=1e308)]  # fmt: skip

@@ -6,9 +6,10 @@ import gc
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise, permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_all_sittings_together_are_balanced(calls: Calls, count: int) -> None:
     names = [str(index) for index in range(count)]
     rounds = 3  # in a sitting: not a whole cycle of orders
     measure_in_sittings(
-        {name: (lambda name=name: name) for name in names},
+        {name: cast("Callable[[], Any]", partial(str, name)) for name in names},
         np.zeros((4, 3)), batch_sizes=[1], runs=rounds * SITTINGS, seed=0,
     )  # fmt: skip
     made = [name for name, _ in calls]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from wfpipe.exporters.inspection import inspect_file
 from wfpipe.exporters.onnx_graph import graphs, read_model, weights
 from wfpipe.exporters.onnx_outline import parse_outline
 from wfpipe.exporters.ort_file import is_ort, is_ort_file
-from wfpipe.exporters.package_model import parse_model
+from wfpipe.exporters.package_model import open_packable, parse_model
 from wfpipe.exporters.quiet import quiet
+from wfpipe.exporters.session import SessionSettings, session_entries
 from wfpipe.exporters.zeros import layer_figures
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import linear_model, result_or_line
@@ -147,6 +148,23 @@ def test_weights_zeros_and_metadata_are_those_of_the_plain_file(plain: Path, pat
     inspected = inspect_file(path)
     assert (inspected.kind, inspected.metadata) == ("ort", METADATA)
     assert inspected.nonzeros == inspect_file(plain).nonzeros
+
+
+@pytest.mark.parametrize("read", [read_model, inspect_file, lambda path: open_packable(path, WHAT)])
+def test_a_file_under_the_name_of_the_other_format_is_refused(
+    plain: Path, path: Path, tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    """Bytes can be a model in both formats: what is checked must be what is run."""
+    for source, name in ((path, "a.onnx"), (plain, "a.ort")):
+        (tmp_path / name).write_bytes(source.read_bytes())
+        with pytest.raises(InputError, match="its name says otherwise"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".ort"])
+def test_the_runtime_is_told_the_format(plain: Path, suffix: str) -> None:
+    entries = session_entries(plain.with_suffix(suffix), SessionSettings("cpu", 1))
+    assert entries["session.load_model_format"] == suffix[1:].upper()
 
 
 def test_inputs_and_outputs_are_as_the_runtime_says(path: Path) -> None:

@@ -75,7 +75,7 @@ def test_every_row_of_the_table_has_a_unit(profile: Profile) -> None:
         ({"threads": [1, 1]}, "several different ones"),
         ({"threads": []}, "threads must be one number"),
         ({"batch_sizes": [5000]}, "batch must be 1 to 4096"),
-        ({"runs": 1}, "runs must be at least 2, got 1"),
+        ({"runs": 1}, "runs must be 2 to 1,000,000, got 1"),
     ],
 )
 def test_numbers_out_of_bounds_are_refused(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from wfpipe.tests.exporters.package_samples import make_report, model_figures
 
 ALL = Tolerances(accuracy_drop=0.5, latency_increase=0.1, size_increase=0.05)
 NONE = Tolerances(accuracy_drop=None, latency_increase=None, size_increase=None)
-OLD = make_report()
+OLD = make_report(gates=[])
 PLANNED = Planned(360, "a" * 64, [(20, 3)], True, SessionSettings("cpu", 2), 1)
 
 
@@ -73,7 +74,7 @@ def test_the_same_figures_pass_with_both_numbers_in_each_gate(baseline: ReportBa
         (
             "baseline_size_increase",
             {"deflated_bytes": 10_000},
-            "wanted at most 5.00 %, got 25.00 % (deflated size was 8,000 bytes, is 10,000 bytes)",
+            "wanted at most 5.00 %, got 25.00 % (compressed size was 8,000 bytes, is 10,000 bytes)",
         ),
     ],
 )
@@ -101,13 +102,23 @@ def test_the_form_that_shipped_is_the_baseline(tmp_path: Path) -> None:
     int8 = VariantFigures(
         file="model.int8.onnx", figures=model_figures(accuracy=93.2), speedup=speedup(2.0)
     )
-    changes: dict[str, Any] = {"variants": {"int8": int8}, "pick": "fastest"}
+    changes: dict[str, Any] = {"variants": {"int8": int8}, "pick": "fastest", "gates": []}
     read = read_report_baseline(saved(tmp_path, make_report(**changes, picked="int8")))
     assert (read.figures.accuracy, read.speedup["1"].ratio) == (93.2, 2.0)
     with pytest.raises(InputError, match="no form shipped"):
         read_baseline(saved(tmp_path, make_report(**changes, picked=None)))
-    with pytest.raises(InputError, match=r"names 'ort' .* has no figures of it"):
-        read_baseline(saved(tmp_path, make_report(**changes, picked="ort")))
+
+
+def test_a_model_that_failed_its_gates_is_no_baseline(tmp_path: Path) -> None:
+    failed = GateResult(name="min_speedup", wanted=1.5, got=1.25, passed=False)
+    with pytest.raises(InputError, match=r"failed its gates \(min_speedup: wanted at least 1.50×"):
+        read_baseline(saved(tmp_path, make_report(gates=[failed])))
+
+
+def test_speed_ratios_of_another_provider_are_refused(baseline: ReportBaseline) -> None:
+    gpu = replace(PLANNED, settings=SessionSettings("cuda", 2))
+    with pytest.raises(InputError, match="CPUExecutionProvider and this is measured with CUDA"):
+        baseline.check(gpu)
 
 
 def test_a_file_that_is_no_report_is_refused(tmp_path: Path) -> None:
@@ -118,7 +129,8 @@ def test_a_file_that_is_no_report_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_test_split_is_refused(tmp_path: Path) -> None:
-    read = read_report_baseline(saved(tmp_path, make_report(test_set="a" * 64)))
+    report = make_report(test_set="a" * 64, gates=[])
+    read = read_report_baseline(saved(tmp_path, report))
     read.check_data(360, "a" * 64)
     read.check_data(360, None)
     with pytest.raises(InputError, match="another test set: 360 samples there, 359 here"):
