@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,9 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Task as RichTask
-from rich.table import Table
 from rich.text import Text
 
+from ..support.printable import printable
 from ..support.progress import Silent, Task
 
 _FIRST_LINE_S, _LINE_EVERY_S, _REDRAW_EVERY_S = 5.0, 30.0, 0.1
@@ -29,7 +30,7 @@ _FIRST_LINE_S, _LINE_EVERY_S, _REDRAW_EVERY_S = 5.0, 30.0, 0.1
 class _Rate(ProgressColumn):
     def render(self, task: RichTask) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f} {task.fields['unit']}/s" if speed else "")
+        return Text(f"{speed:.0f} {task.fields['unit']}s/s" if speed else "")
 
 
 class _BarTask:
@@ -69,7 +70,24 @@ class _LineTask:
         self._line(f"{self._done} {self._unit}s in {monotonic() - self._begin:.1f} s", "")
 
     def _line(self, text: str, note: str) -> None:
-        self._console.print(f"{self._what}: {text}{', ' + note if note else ''}", soft_wrap=True)
+        line = f"{self._what}: {text}{', ' + note if note else ''}"
+        self._console.print(printable(line), markup=False, soft_wrap=True)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines: the first column to the left, the others to the right.
+
+    Rich's own tables take a minute for the 100,000 rows that a model may have.
+    """
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            " " * (width - cell_len(cell)) + cell for cell, width in zip(row, widths, strict=True)
+        ]
+        cells[0] = row[0] + " " * (widths[0] - cell_len(row[0]))
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 class Terminal:
@@ -83,16 +101,16 @@ class Terminal:
         self, *, verbose: bool = False, quiet: bool = False, all_on_stderr: bool = False
     ) -> None:
         self._verbose, self._quiet = verbose, quiet
-        self._out = Console(highlight=False, stderr=all_on_stderr)
+        self._out = Console(highlight=False, emoji=False, stderr=all_on_stderr)
         if not self._out.is_terminal:
             self._out.width = 200
-        self._error = Console(stderr=True, highlight=False)
+        self._error = Console(stderr=True, highlight=False, emoji=False)
         self._live = self._out if self._out.is_terminal else self._error
 
     def say(self, text: str) -> None:
         """Print a result, unless asked to be quiet."""
         if not self._quiet:
-            self._out.print(text, markup=False, soft_wrap=True)
+            self._out.print(printable(text), markup=False, soft_wrap=True)
 
     def detail(self, text: str) -> None:
         """Print a line for those who asked for more."""
@@ -106,18 +124,16 @@ class Terminal:
     def fail(self, text: str) -> None:
         """Print a check that failed to stderr, always."""
         sys.stdout.flush()
-        self._error.print(f"wfpipe: {text}", markup=False, soft_wrap=True)
+        self._error.print(printable(f"wfpipe: {text}"), markup=False, soft_wrap=True)
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Print a table whose first row is its header; the first column is text."""
         if self._quiet:
             return
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for index, title in enumerate(rows[0]):
-            table.add_column(title, justify="right" if index else "left", overflow="fold")
-        for row in rows[1:]:
-            table.add_row(*(Text(cell) for cell in row))
-        self._out.print(table)
+        header, *lines = _aligned([[printable(cell) for cell in row] for row in rows])
+        self._out.print(Text(header, style="bold"), soft_wrap=True)
+        if lines:
+            self._out.out("\n".join(lines), highlight=False)
 
     @contextmanager
     def task(self, what: str, total: int, unit: str) -> Iterator[Task]:
@@ -127,7 +143,8 @@ class Terminal:
                 yield silent
         elif self._live.is_terminal:
             with self._progress() as progress:
-                yield _BarTask(progress, progress.add_task(what, total=total, unit=unit, note=""))
+                name = printable(what)
+                yield _BarTask(progress, progress.add_task(name, total=total, unit=unit, note=""))
         else:
             lines = _LineTask(self._out, what, total, unit)
             yield lines
@@ -135,12 +152,12 @@ class Terminal:
 
     def _progress(self) -> Progress:
         return Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._live,
             auto_refresh=False,
             transient=True,

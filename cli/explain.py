@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..support.errors import CheckFailed, InputError
+from ..support.printable import printable
 
 BAD_INPUT, CHECK_FAILED, FAULT = 2, 3, 1
 _LONGEST_LINE = 2000  # characters
@@ -13,7 +14,7 @@ _LONGEST_LINE = 2000  # characters
 def explain(error: Exception) -> tuple[int, str]:
     """Return the exit code of an error, and the line that says what to do about it."""
     code, line = _explain(error)
-    line = " ".join(line.split())
+    line = printable(" ".join(line.split()))
     if len(line) > _LONGEST_LINE:  # a file from elsewhere chose some of it
         line = f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
     return code, line

@@ -13,7 +13,7 @@ from .options import existing_run, output_options, terminal
 @click.argument("run", metavar="RUN")
 @output_options
 def command(run: str, **options: Any) -> None:
-    """Write dense.onnx and model.onnx of the pruned run in the folder RUN.
+    """Write dense.onnx, model.onnx and the other forms of the pruned run in the folder RUN.
 
     The zeros of the file are checked against the masks, its outputs against PyTorch.
     """

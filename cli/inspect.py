@@ -30,7 +30,7 @@ def command(file: str, as_json: bool, **options: Any) -> None:
         return
     rows = [
         (
-            _printable(layer.name),
+            layer.name,
             " × ".join(map(str, layer.shape)) or "scalar",
             layer.dtype,
             f"{layer.nonzeros:,} values",
@@ -52,9 +52,4 @@ def command(file: str, as_json: bool, **options: Any) -> None:
             f"{len(packed.files)} files"
         )
     for key, value in found.metadata.items():
-        reporter.say(f"{_printable(key)}: {_printable(value)}")
-
-
-def _printable(text: str) -> str:
-    """Escape what could move the cursor or hide text; a file from elsewhere chose it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        reporter.say(f"{key}: {value}".replace("\n", "\\n"))

@@ -19,7 +19,7 @@ def command(out: str, **options: Any) -> None:
     owner alone; NAME.pub.pem goes to those who verify them. Files are never overwritten.
     """
     reporter = terminal(options)
-    if not Path(out).name or out.endswith(("/", "\\")):
+    if Path(out).name in ("", ".", "..") or out.endswith(("/", "\\")):
         raise InputError(f"--out {out!r} must end in the start of a file name")
     from ..exporters.signing import write_key_pair
 

@@ -8,7 +8,8 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
 
@@ -32,6 +33,19 @@ COMMANDS = {
 _INTERRUPTED, _BROKEN_PIPE = 130, 141
 
 
+class _Text(click.types.StringParamType):
+    """Text that is not empty: in scripts, that is a variable which was never set."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty value, which would count as an option that was not given."""
+        if value == "":
+            self.fail("it is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_TEXT = _Text()
+
+
 class _LazyGroup(click.Group):
     """A group that imports a command's module when the command is used, not before."""
 
@@ -43,6 +57,9 @@ class _LazyGroup(click.Group):
             return None
         module = importlib.import_module(f".{cmd_name.replace('-', '_')}", __package__)
         command: click.Command = module.command
+        for parameter in command.params:
+            if parameter.type is click.STRING:
+                parameter.type = _TEXT
         return command
 
     def resolve_command(
@@ -98,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if debug:
             traceback.print_exc()
         code, line = explain(error)
-        click.echo(f"wfpipe: {line}", err=True)
+        with suppress(OSError):  # where nobody can be told, the exit code still says it
+            click.echo(f"wfpipe: {line}", err=True)
         if isinstance(error, OSError):
             _abandon_stdout(code)
     sys.exit(code if isinstance(code, int) else 0)

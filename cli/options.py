@@ -94,7 +94,7 @@ def result_options(command: Command) -> Command:
     return click.option(
         "--baseline",
         metavar="REPORT.json",
-        help="Compare with an accepted model: its report, or its profile on this machine.",
+        help="Compare with an accepted model.",
     )(command)
 
 

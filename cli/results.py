@@ -38,9 +38,12 @@ class Results:
     @contextmanager
     def on_failure(self) -> Iterator[None]:
         """Write the files when the block ends with an error; the error goes on."""
-        for flag, path in (("--junit", self.junit), ("--markdown", self.markdown)):
-            if path is not None:
-                check_writable(path, flag)
+        if self.junit is not None and _same(self.junit, self.markdown):
+            raise InputError(f"--junit and --markdown are the same file: {str(self.junit)!r}")
+        if self.junit is not None:
+            check_writable(self.junit, "--junit", begins=b"<?xml")
+        if self.markdown is not None:
+            check_writable(self.markdown, "--markdown")
         try:
             yield
         except (KeyboardInterrupt, click.Abort):
@@ -77,6 +80,7 @@ class Results:
             append_text(self.markdown, markdown(self.command, outcome))
         if self.summary is not None and not _same(self.summary, self.markdown):
             try:
+                check_writable(self.summary, "the summary file")
                 append_text(self.summary, markdown(self.command, outcome))
             except InputError as error:
                 click.echo(f"wfpipe: warning: {SUMMARY_VARIABLE}: {error}", err=True)

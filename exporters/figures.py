@@ -17,6 +17,7 @@ Time = Annotated[float, Field(ge=1e-6, le=1e15)]  # in milliseconds; clocks coun
 Percent = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=1e-15, le=1e15)]
+Figure = Annotated[float, Field(ge=-float(_MOST), le=float(_MOST))]
 BatchSize = Annotated[str, Field(pattern="^[1-9][0-9]{0,9}$")]
 
 REPORT_SCHEMA: Final = "wfpipe-report/1"
@@ -36,7 +37,7 @@ class Latency(_Figures):
         description="samples per second, from the median"
     )
     runs: Count
-    quantiles: tuple[Time, ...] = Field(
+    quantiles: tuple[Annotated[float, Field(ge=0, le=1e15)], ...] = Field(
         default=(), description="0, 5, ... 100 %, for plots of the distribution"
     )
 
@@ -71,13 +72,13 @@ class GateResult(_Figures):
     """One gate: what was wanted, what was measured, and whether that passes."""
 
     name: str
-    wanted: float
-    got: float
+    wanted: Figure
+    got: Figure
     passed: bool
-    before: float | None = Field(
+    before: Figure | None = Field(
         default=None, description="figure of the last accepted model, of a gate that compares"
     )
-    now: float | None = Field(default=None, description="the same figure of this model")
+    now: Figure | None = Field(default=None, description="the same figure of this model")
 
 
 class VariantFigures(_Figures):

@@ -101,4 +101,8 @@ class _Bound:
     def output(self) -> Array:
         if self._binding is not None:
             (self._output,) = self._binding.copy_outputs_to_cpu()
-        return np.asarray(self._output)
+        output: Any = self._output
+        if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiu":
+            kind = self._session.get_outputs()[0].type
+            raise InputError(f"the model must return numbers, it returns {kind}")
+        return output

@@ -20,6 +20,8 @@ from ..support.files import read_bytes
 from .archive import read_archive
 from .external_data import check_external_data, is_external
 from .manifest import MANIFEST_FILE, SIGNATURE_FILE, parse_manifest
+from .onnx_graph import flat_places
+from .onnx_limits import value_count
 from .onnx_walk import message_text, shown, walk
 from .onnx_wire import MAX_MODEL_BYTES
 from .ort_file import check_name
@@ -222,8 +224,9 @@ def _count_tensor(
         outside = is_external(tensor)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of keys that the reader does not know
-            if outside:
-                load_external_data_for_tensor(tensor, str(folder))
+            for part in (tensor, indices):
+                if part is not None and is_external(part):
+                    load_external_data_for_tensor(part, str(folder))
         array: Array = np.asarray(onnx.numpy_helper.to_array(tensor))
         kept = array != 0
         nonzeros = int(np.count_nonzero(kept))
@@ -240,12 +243,9 @@ def _count_tensor(
 
 def _spread(kept: Mask, indices: Array, shape: tuple[int, ...]) -> Mask:
     """Return where a sparse tensor is not zero, given which of its values are not."""
-    dense = np.zeros(shape, bool)
-    places = indices.T if indices.ndim == 2 else np.unravel_index(indices, shape)
-    if any(place.min(initial=0) < 0 for place in places):
-        raise ValueError("an index is negative")
-    dense[tuple(places)] = kept
-    return dense
+    dense = np.zeros(math.prod(shape), bool)
+    dense[flat_places(indices, shape)] = kept
+    return dense.reshape(shape)
 
 
 def _safetensors(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, str]]:
@@ -271,7 +271,10 @@ def _safetensors(path: Path, what: str) -> tuple[list[TensorFigures], dict[str, 
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
         shape, dtype = tuple(entry["shape"]), entry["dtype"]
-        values = math.prod(shape)
+        try:
+            values = value_count(shape)
+        except ValueError as error:
+            raise InputError(f"{what}: tensor {shown(name)} cannot be read: {error}") from None
         kept = _kept_raw(content[begin:end], values, dtype, f"{what}: tensor {shown(name)}")
         pattern = zero_pattern(kept.reshape(shape))
         nonzeros = int(np.count_nonzero(kept))

@@ -8,9 +8,10 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, NodeProto
 
-from .onnx_graph import read_model, weight_uses, written_out
+from .onnx_graph import graphs, read_model, weight_uses, written_out
 from .onnx_walk import message_text
 
+_MOST_LOOKS = 1_000_000  # of the inference at a tensor or node, a second or so: a heuristic
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
 
@@ -42,7 +43,8 @@ def macs_by_weight(path: Path) -> dict[str, int]:
 
 def _macs(node: NodeProto, index: int, weight: Shape, shapes: Shapes) -> int | None:
     """Return the multiplications of a node, or None where shapes are not known."""
-    places = shapes.get(node.input[0] if node.op_type == "ConvTranspose" else node.output[0])
+    source = [*node.input[:1]] if node.op_type == "ConvTranspose" else [*node.output[:1]]
+    places = shapes.get(source[0]) if source else None
     if places is None:
         return None
     if node.op_type in ("Conv", "ConvTranspose"):
@@ -55,7 +57,13 @@ def _macs(node: NodeProto, index: int, weight: Shape, shapes: Shapes) -> int | N
 
 
 def _shapes(model: ModelProto) -> Shapes:
-    """Return the shapes of all values for one sample, as far as they can be inferred."""
+    """Return the shapes of all values for one sample, as far as they can be inferred.
+
+    The inference looks at all tensors again for each inner graph: with many of both, none is known.
+    """
+    parts = len(model.graph.initializer) + len(model.graph.node)
+    if (sum(1 for _ in graphs(model.graph)) - 1) * parts > _MOST_LOOKS:
+        return {}
     single = ModelProto.FromString(model.SerializeToString())
     single.graph.initializer.extend(map(written_out, single.graph.sparse_initializer))
     del single.graph.sparse_initializer[:]  # no shape can be inferred from one

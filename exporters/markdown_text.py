@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ..support.printable import printable
+
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~$@])")
 
 
 def escaped(text: str) -> str:
     """Escape what Markdown or HTML would take as more than text; a file's name may hold it."""
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    plain = printable(" ".join(text.split()))
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", plain)
 
 

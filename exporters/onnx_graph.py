@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,14 +109,17 @@ def to_array(tensor: TensorProto, path: Path) -> np.ndarray[Any, Any]:
         ) from error
 
 
-def _collect(graph: GraphProto, outer: Mapping[str, TensorProto], found: list[WeightUse]) -> None:
-    known = {**outer, **{tensor.name: tensor for tensor in graph.initializer}}
-    known |= {sparse.values.name: written_out(sparse) for sparse in graph.sparse_initializer}
+def _collect(
+    graph: GraphProto, outer: MutableMapping[str, TensorProto], found: list[WeightUse]
+) -> None:
+    known = ChainMap[str, TensorProto]({}, outer)
+    known.update((tensor.name, tensor) for tensor in graph.initializer)
+    known.update((each.values.name, written_out(each)) for each in graph.sparse_initializer)
     for node in graph.node:
         source = node.input[0] if node.input else ""
         if node.op_type == "Constant" and node.output:
             for attribute in node.attribute:
-                if attribute.name == "value":
+                if attribute.name == "value" and attribute.type == onnx.AttributeProto.TENSOR:
                     known[node.output[0]] = _named(attribute.t, node.output[0])
         elif node.output and source in known and _passes_through(node, known):
             known[node.output[0]] = known[source]
@@ -138,16 +142,29 @@ def written_out(sparse: onnx.SparseTensorProto) -> TensorProto:
     name, shape = sparse.values.name, tuple(sparse.dims)
     try:
         values = onnx.numpy_helper.to_array(sparse.values)
-        places = onnx.numpy_helper.to_array(sparse.indices)
-        if places.ndim == 2:
-            places = np.ravel_multi_index(tuple(places.T), shape)
-        if places.size and not 0 <= places.min() <= places.max() < math.prod(shape):
-            raise ValueError("a position is outside")
         flat = np.zeros(math.prod(shape), values.dtype)
-        flat[places] = values
+        flat[flat_places(onnx.numpy_helper.to_array(sparse.indices), shape)] = values
     except Exception as error:  # damaged tensors fail in many ways
         raise InputError(f"the positions of the sparse tensor {name!r} do not fit it") from error
     return onnx.numpy_helper.from_array(flat.reshape(shape), name)
+
+
+def flat_places(indices: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Return the positions of a sparse tensor, counted through the whole dense one.
+
+    Args:
+        indices: as ONNX stores them: ``Int64[n]``, or ``Int64[n, dimensions]``.
+        shape: the dense shape.
+
+    Raises:
+        ValueError: when a position is outside, or there twice.
+    """
+    places = np.ravel_multi_index(tuple(indices.T), shape) if indices.ndim == 2 else indices
+    if places.size and not 0 <= places.min() <= places.max() < math.prod(shape):
+        raise ValueError("a position is outside")
+    if len(np.unique(places)) < len(places):
+        raise ValueError("a position is there twice")
+    return np.asarray(places)
 
 
 def _passes_through(node: NodeProto, known: Mapping[str, TensorProto]) -> bool:

@@ -51,7 +51,7 @@ def tensor_bytes(tensor: TensorProto) -> int:
     """
     if tensor.data_type not in _BITS:
         raise ValueError(f"its type is {tensor.data_type}, which is unknown here")
-    return -(-_values(tensor.dims) * _BITS[tensor.data_type] // 8)
+    return -(-value_count(tensor.dims) * _BITS[tensor.data_type] // 8)
 
 
 def check_model(proto: onnx.ModelProto, size: int, what: str) -> None:
@@ -201,7 +201,12 @@ def _domain(name: str) -> str:
     return "" if name == "ai.onnx" else name
 
 
-def _values(dims: Iterable[int]) -> int:
+def value_count(dims: Iterable[int]) -> int:
+    """Return how many values a shape says.
+
+    Raises:
+        ValueError: when it is no shape, or passes a limit.
+    """
     shape = tuple(dims)
     if len(shape) > MAX_RANK:
         raise ValueError(f"it has {len(shape)} dimensions: the limit is {MAX_RANK}")
@@ -218,17 +223,17 @@ def _check_tensor(tensor: TensorProto, what: str) -> None:
         if tensor.HasField("segment"):
             raise ValueError("it is a part of a tensor")
         if tensor.data_type == TensorProto.STRING:
-            if len(tensor.string_data) != _values(tensor.dims):
+            if len(tensor.string_data) != value_count(tensor.dims):
                 raise ValueError(f"it holds {len(tensor.string_data)} strings")
             return
         wanted = tensor_bytes(tensor)
         if tensor.data_location == TensorProto.DEFAULT and not tensor.external_data:
-            _check_values(tensor, wanted)
+            _checkvalue_count(tensor, wanted)
     except ValueError as error:
         raise InputError(f"{what}: tensor {shown(tensor.name)} cannot be read: {error}") from None
 
 
-def _check_values(tensor: TensorProto, wanted: int) -> None:
+def _checkvalue_count(tensor: TensorProto, wanted: int) -> None:
     """Check that the values are as many bytes as ``wanted``, in the one field for their type."""
     field = onnx.helper.tensor_dtype_to_field(tensor.data_type)
     held = {
@@ -242,7 +247,7 @@ def _check_values(tensor: TensorProto, wanted: int) -> None:
                 f"it holds {len(tensor.raw_data)} bytes, and its shape and type say {wanted}"
             )
         return
-    values = _values(tensor.dims)
+    values = value_count(tensor.dims)
     if tensor.data_type in _PAIRS:
         values *= 2
     elif _BITS[tensor.data_type] < 6:  # packed, eight bits in a number
@@ -254,8 +259,8 @@ def _check_values(tensor: TensorProto, wanted: int) -> None:
 def _check_sparse(sparse: onnx.SparseTensorProto, what: str) -> int:
     """Check a sparse tensor and return the bytes that it grows to when written out."""
     try:
-        total = _values(sparse.dims)
-        count = _values(sparse.values.dims)
+        total = value_count(sparse.dims)
+        count = value_count(sparse.values.dims)
         width = {(count,): 1, (count, len(sparse.dims)): len(sparse.dims)}
         if tuple(sparse.values.dims) != (count,) or count > total:
             raise ValueError(f"it holds {count} values and its shape is {tuple(sparse.dims)}")
@@ -272,6 +277,6 @@ def _check_sparse(sparse: onnx.SparseTensorProto, what: str) -> int:
 def _check_type(value: onnx.TypeProto.Tensor, what: str) -> None:
     """Refuse a shape whose known dimensions multiply to what no machine holds."""
     try:
-        _values(max(dim.dim_value, 0) or 1 for dim in value.shape.dim)
+        value_count(max(dim.dim_value, 0) or 1 for dim in value.shape.dim)
     except ValueError as error:
         raise InputError(f"{what}: the shape of a value cannot be: {error}") from None

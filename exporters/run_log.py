@@ -10,7 +10,7 @@ from ..support.errors import InputError
 from ..support.files import read_bytes
 
 LOG_FILE = "log.jsonl"
-MAX_LOG_BYTES = 64 << 20
+MAX_LOG_BYTES = 4 << 20  # some 10,000 epochs: a heuristic
 
 
 class Event(BaseModel):

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..support.printable import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -48,7 +50,7 @@ def sensitivity_svg(curves: Curves, title: str) -> bytes:
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         _draw(axes, curves)
-        axes.set_title(_printable(title), parse_math=False)
+        axes.set_title(printable(title), parse_math=False)
         axes.set_xlabel("sparsity of the layer in %, all other layers dense")
         axes.set_ylabel("predicted increase of the loss in nats")
         axes.set_xlim(0, 100)
@@ -116,7 +118,7 @@ def _add_legend(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
         return
     legend = axes.legend(
         axes.get_lines()[: len(names)],
-        [_printable(name) for name in names],
+        [printable(name) for name in names],
         loc="upper left",
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0,
@@ -126,8 +128,3 @@ def _add_legend(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-
-
-def _printable(text: str) -> str:
-    """Escape the control characters that XML does not allow."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -93,6 +93,10 @@ def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     Raises:
         InputError: when the file cannot be read or run, or when the provider is not really used.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"model {str(path)!r} has a name that is not UTF-8: rename it") from None
     if settings.provider != "cpu":
         return _open_on_gpu(path, settings)
     session, failure, _ = _create(path, settings, strict=False)

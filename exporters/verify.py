@@ -33,6 +33,7 @@ from .signing import PublicKey
 
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_SIGNATURE_BYTES = 4096  # one has 64
+MAX_GOLDEN_BYTES = 64 << 20  # a heuristic: one sample of 4,000 × 4,000 pixels in three colours
 MAX_NPY_HEADER_CHARACTERS = 1000
 MAX_DIMENSIONS = 32
 
@@ -122,7 +123,7 @@ def checked_package(path: Path, public_key: PublicKey | None = None) -> Iterator
             file = Path(folder) / manifest.model_file
             _check_files(manifest, archive, file, what)
             stored, wanted = (
-                _load_npy(archive.read(name), f"{what}: {name}")
+                _load_npy(_golden_bytes(archive, name, what), f"{what}: {name}")
                 for name in (GOLDEN_INPUTS_FILE, GOLDEN_OUTPUTS_FILE)
             )
         model = open_packable(file, f"{what}: {manifest.model_file}")
@@ -137,6 +138,12 @@ def checked_package(path: Path, public_key: PublicKey | None = None) -> Iterator
             signed=signed,
         )
         yield CheckedPackage(result, file, inputs)
+
+
+def _golden_bytes(archive: Archive, name: str, what: str) -> bytes:
+    if archive.size(name) > MAX_GOLDEN_BYTES:
+        raise InputError(f"{what}: {name} has more than {MAX_GOLDEN_BYTES} bytes")
+    return archive.read(name)
 
 
 def _manifest_bytes(archive: Archive, what: str) -> bytes:
@@ -258,8 +265,8 @@ def _load_npy(raw: bytes, what: str) -> Array:
             )
     except Exception:  # the header is parsed as a Python literal, which fails in many ways
         raise InputError(f"{what} is not an array in numpy's format 1.0") from None
-    content = raw[stream.tell() :]
+    size = len(raw) - stream.tell()
     plain = dtype.kind in "fiub" and not fortran_order and len(shape) <= MAX_DIMENSIONS
-    if not plain or math.prod(shape) * dtype.itemsize != len(content) or min(shape, default=0) < 0:
+    if not plain or math.prod(shape) * dtype.itemsize != size or min(shape, default=0) < 0:
         raise InputError(f"{what} must hold numbers in C order, as many as its shape says")
-    return np.frombuffer(content, dtype).reshape(shape)
+    return np.frombuffer(raw, dtype, offset=stream.tell()).reshape(shape)

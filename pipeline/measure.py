@@ -21,13 +21,14 @@ from ..exporters.gates import check_gates
 from ..exporters.onnx_graph import read_model
 from ..exporters.onnx_wire import MAX_MODEL_BYTES
 from ..exporters.package_model import load_model
-from ..exporters.report import write_report
+from ..exporters.report import PAGE_FILE, REPORT_FILE, write_report
+from ..exporters.run_log import read_log
 from ..exporters.session import PROVIDERS, SessionSettings, default_threads
 from ..exporters.validation import Form, Measured, validate_files
 from ..exporters.verdict import verdict
 from ..exporters.zeros import ZeroCount, file_sparsity, layer_figures
 from ..support.errors import InputError
-from ..support.files import read_bytes
+from ..support.files import check_writable, read_bytes
 from ..support.progress import Reporter
 from .data.fingerprint import fingerprint
 from .data.source import Data, open_data
@@ -194,8 +195,8 @@ def validate_models(
     Raises:
         InputError: when a file or the data cannot be used, or ``out`` holds a report already.
     """
-    if out is not None and (out / "report.json").exists():
-        raise InputError(f"--out {str(out)!r} already holds a report.json: pass another folder")
+    if out is not None:
+        _check_out(out)
     read_model(dense)  # refused, where it must be, before ONNX Runtime opens it
     recipe = resolve(_stated(model), file, flags)
     data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
@@ -212,6 +213,17 @@ def validate_models(
     if out is not None:
         write_report(out, report, recipe=recipe.to_yaml())
     return report
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder that the report cannot be written to, before anything is measured."""
+    for name in (REPORT_FILE, PAGE_FILE):
+        if (out / name).exists():
+            raise InputError(f"--out {str(out)!r} already holds a {name}: pass another folder")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {str(out)!r} is a file, not a folder")
+    check_writable(out / REPORT_FILE, "--out")
+    read_log(out)  # shown on the page
 
 
 def _stated(model: Path) -> Values:

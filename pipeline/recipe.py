@@ -222,7 +222,7 @@ def read_recipe_file(path: Path) -> Values:
     Raises:
         InputError: when the file is missing, not YAML, or not a mapping of sections.
     """
-    raw = read_bytes(path, "recipe", limit=1 << 20)
+    raw = read_bytes(path, "recipe", limit=1 << 16)
     try:
         content = load_yaml(raw)
     except ValueError as error:

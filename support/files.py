@@ -74,18 +74,28 @@ def append_text(path: Path, content: str) -> None:
         raise cannot_write(path, error) from error
 
 
-def check_writable(path: Path, flag: str) -> None:
+def check_writable(path: Path, flag: str, *, begins: bytes = b"") -> None:
     """Refuse a file that could not be written later; a folder that is missing will be made.
 
     Args:
         path: the file.
         flag: the option that named it, for the error.
+        begins: how the content of a file that may be replaced begins.
 
     Raises:
-        InputError: when it is a folder, or lies in one where no file can be made.
+        InputError: when it is a folder or a pipe, holds something else than what may be replaced,
+            or lies in a folder where no file can be made.
     """
     if path.is_dir():
         raise InputError(f"{flag} {str(path)!r} is a folder, not a file")
+    if path.exists() and not (path.is_file() or path.is_char_device()):
+        raise InputError(f"{flag} {str(path)!r} is a pipe or the like, not a file")
+    if begins and path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(len(begins)) != begins:
+                raise InputError(
+                    f"{flag} {str(path)!r} holds something else already: pass another name"
+                )
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent

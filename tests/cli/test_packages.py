@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from wfpipe.exporters.archive import read_archive, write_archive
 from wfpipe.exporters.package import write_package
 from wfpipe.exporters.signing import read_signing_key
-from wfpipe.tests.cli.program import wfpipe
+from wfpipe.tests.cli.program import PROGRAM, environment, wfpipe
 from wfpipe.tests.exporters.package_samples import golden_inputs, write_model
 
 
@@ -113,3 +115,42 @@ def test_bad_options_of_profile_are_named(folder: Path, arguments: list[str], wo
     done = wfpipe("profile", "signed.zip", *arguments, folder=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
+
+
+def test_an_empty_key_is_not_the_same_as_none(folder: Path) -> None:
+    """In a script, a variable that was never set would switch the check off."""
+    for command in (["verify", "signed.zip"], ["profile", "signed.zip"]):
+        result = wfpipe(*command, "--public-key", "", folder=folder)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr == "wfpipe: error: Invalid value for '--public-key': it is empty\n"
+
+
+def test_a_file_cannot_colour_or_move_what_is_shown(tmp_path: Path) -> None:
+    header = b'{"\x1b[31mt":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.replace(
+        b"\x1b", b"\\u001b"
+    )
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    shown = wfpipe("inspect", "-v", "a.safetensors", folder=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "\\x1b[31mt" in shown.stdout
+    bad = header.replace(b"F32", b"\\u001b[31m")
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(bad)) + bad + bytes(4))
+    refused = wfpipe("inspect", "a.safetensors", folder=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.rstrip("\n").isprintable()
+
+
+def test_nothing_is_left_at_home_and_nothing_is_told(tmp_path: Path) -> None:
+    """ONNX Runtime keeps a database of models there, for its makers, unless told not to."""
+    write_model(tmp_path / "model.onnx")
+    for name in ("home", "temporary"):
+        (tmp_path / name).mkdir()
+    places = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary")}
+    done = subprocess.run(
+        [PROGRAM, "validate", "model.onnx", "--against", "model.onnx"],
+        capture_output=True, text=True, cwd=tmp_path, env={**environment(), **places}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr  # the digits are of another shape
+    assert len(done.stderr.splitlines()) == 1
+    assert list((tmp_path / "home").iterdir()) == []
+    assert list((tmp_path / "temporary").iterdir()) == []

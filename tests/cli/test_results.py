@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,7 +70,7 @@ def test_a_summary_is_not_written_twice_into_one_file(tmp_path):
 def test_a_summary_file_of_the_system_that_cannot_be_written_is_a_warning(tmp_path, capsys):
     (tmp_path / "page.md").mkdir()
     assert results(tmp_path, summary="page.md").show(PASSING, Terminal(quiet=True)) == 0
-    assert "warning: GITHUB_STEP_SUMMARY: cannot write" in capsys.readouterr().err
+    assert "warning: GITHUB_STEP_SUMMARY: the summary file" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_any_work(tmp_path):
@@ -93,3 +95,34 @@ def test_a_baseline_that_is_none_is_one_line_and_a_junit_error(tmp_path, command
     (suite,) = JUnitXml.fromfile(str(tmp_path / "j.xml"))
     assert suite.errors == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["j.xml", "r.json"]
+
+
+def test_files_that_must_not_be_replaced_are_refused_before_any_work(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"mine")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "old.xml").write_text("<?xml version='1.0'?>")
+    for options, words in [
+        ({"junit": "model.onnx"}, "holds something else already"),
+        ({"markdown": "pipe"}, "is a pipe or the like"),
+        ({"junit": "pipe"}, "is a pipe or the like"),
+        ({"junit": "same", "markdown": "same"}, "are the same file"),
+    ]:
+        paths = {name: tmp_path / path for name, path in options.items()}
+        taken = take_results(
+            "validate", {"junit": None, "markdown": None, "as_json": False} | paths, {}
+        )
+        with pytest.raises(InputError, match=words), taken.on_failure():
+            pass
+    assert (tmp_path / "model.onnx").read_bytes() == b"mine"
+    with replace(results(tmp_path), junit=tmp_path / "old.xml").on_failure():
+        pass
+
+
+def test_a_folder_with_a_page_of_somebody_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for out, words in [("out", "already holds a report.html"), ("file", "is a file, not a folder")]:
+        result = wfpipe("validate", "m.onnx", "--against", "d.onnx", "--out", out, folder=tmp_path)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert words in result.stderr

@@ -99,3 +99,27 @@ def test_output_that_is_not_a_row_per_sample_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"for 3 samples it returns shape \(2, 3\)"):
         predict(session, np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("kind", [TensorProto.STRING, TensorProto.BOOL])
+def test_model_that_returns_no_numbers_is_refused(tmp_path: Path, kind: int) -> None:
+    session = session_of(
+        tmp_path / "a.onnx",
+        [helper.make_node("Cast", ["x"], ["y"], to=kind)],
+        [value("x", ["batch", 3])],
+        [value("y", ["batch", 3], kind)],
+    )
+    with pytest.raises(InputError, match=r"must return numbers, it returns tensor\("):
+        predict(session, np.ones((2, 3), np.float32))
+
+
+def test_model_that_returns_a_sequence_is_refused(tmp_path: Path) -> None:
+    sequence = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
+    session = session_of(
+        tmp_path / "a.onnx",
+        [helper.make_node("SequenceConstruct", ["x", "x"], ["y"])],
+        [value("x", ["batch", 3])],
+        [sequence],
+    )
+    with pytest.raises(InputError, match=r"must return numbers, it returns seq\("):
+        predict(session, np.ones((2, 3), np.float32))

@@ -343,3 +343,40 @@ def test_all_of_it_can_be_written_as_json(tmp_path: Path) -> None:
 def test_a_safetensors_header_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", 17 << 20) + b"{}")
     assert "its header has 17825792 bytes" in refused(tmp_path / "a.safetensors")
+
+
+def test_indices_beside_the_model_are_those_in_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program's folder is not the model's: a file of the same name there means nothing."""
+    indices = numpy_helper.from_array(np.array([1, 5]), "indices")
+    values = numpy_helper.from_array(np.array([1.0, 2.0], np.float32), "sparse")
+    model = model_of()
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2, 4]))
+    stored = model.graph.sparse_initializer[0].indices
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "indices.bin").write_bytes(stored.raw_data)
+    stored.ClearField("raw_data")
+    stored.data_location = TensorProto.EXTERNAL
+    stored.external_data.add(key="location", value="indices.bin")
+    path = write_model(tmp_path / "in" / "a.onnx", model)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "indices.bin").write_bytes(b"no indices at all")
+    assert by_name(inspect_file(path))["sparse"].nonzeros == 2
+
+
+def test_a_place_of_a_sparse_tensor_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    indices = numpy_helper.from_array(np.array([3, 3]), "indices")
+    values = numpy_helper.from_array(np.ones(2, np.float32), "sparse")
+    model = model_of()
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2, 4]))
+    assert "a position is there twice" in refused(write_model(tmp_path / "a.onnx", model))
+
+
+@pytest.mark.parametrize("shape", [[1] * 100, [0, 2**63], [0, 2**62, 2**62]])
+def test_shapes_of_safetensors_have_the_limits_of_onnx(tmp_path: Path, shape: list[int]) -> None:
+    size = 4 if 0 not in shape else 0
+    header = json.dumps({"t": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+    assert "a.safetensors" in refused(path)

@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+import pytest
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from wfpipe.exporters import macs
 from wfpipe.exporters.macs import macs_by_weight
 from wfpipe.tests.exporters.networks import Array, write_graph, write_linear
 from wfpipe.tests.exporters.variants.plain import write_plain
@@ -57,3 +59,40 @@ def test_rows_groups_and_repeated_use_count(tmp_path: Path) -> None:
         "grouped": 6 * 4,
         "up": 6 * 4 * 2 * 3,
     }
+
+
+def graph_of(*nodes: NodeProto) -> GraphProto:
+    return helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(np.ones((5, 4), np.float32), "w")],
+    )
+
+
+def test_nodes_that_are_odd_are_not_counted(tmp_path: Path) -> None:
+    """Files from elsewhere: a node without outputs, a constant that is no tensor."""
+    point = helper.make_node("Constant", [], ["zero"], value=1.0)
+    point.attribute[0].name = "value"
+    odd = graph_of(
+        helper.make_node("MatMul", ["x", "w"], []),
+        point,
+        helper.make_node("DequantizeLinear", ["w", "scale", "zero"], ["d"]),
+        helper.make_node("Relu", ["x"], ["y"]),
+    )
+    assert macs_by_weight(write_graph(tmp_path / "model.onnx", odd)) == {}
+
+
+def test_with_many_tensors_and_inner_graphs_no_shape_is_inferred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = helper.make_graph([helper.make_node("Relu", ["x"], ["z"])], "g", [], [])
+    graph = graph_of(
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+        helper.make_node("If", ["c"], [], then_branch=inner, else_branch=inner),
+    )
+    path = write_graph(tmp_path / "model.onnx", graph)
+    assert macs_by_weight(path) == {"w": 20}
+    monkeypatch.setattr(macs, "_MOST_LOOKS", 5)
+    assert macs_by_weight(path) == {}

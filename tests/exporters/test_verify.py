@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+from wfpipe.exporters import verify
 from wfpipe.exporters.archive import read_archive, write_archive
 from wfpipe.exporters.package_model import load_model
 from wfpipe.exporters.verify import verify_package
@@ -336,3 +337,19 @@ def test_changed_bytes_of_a_model_never_give_another_error(
     content = mutate(linear_model().SerializeToString(), changes)
     model = result_or_line(lambda: load_model(content, "model"))
     assert model is None or model.output.name
+
+
+def test_a_folder_that_holds_no_file_fails_by_name(good: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(good.read_bytes())
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("golden/", b"")
+        file.writestr("evil/", b"")
+    assert "the folder 'evil/' is extra" in outcome(path, CheckFailed)
+
+
+def test_golden_samples_beyond_the_limit_are_refused_unread(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "MAX_GOLDEN_BYTES", 100)
+    assert "golden/inputs.npy has more than 100 bytes" in outcome(good, InputError)

@@ -30,3 +30,17 @@ def test_mappings_that_would_double_with_each_line_are_refused() -> None:
 def test_what_is_no_plain_value_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not valid YAML"):
         load_yaml(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "a key is there twice in what begins on line 1"),
+        ("a:\n  b: {c: 1, c: 2}\n", "a key is there twice in what begins on line 2"),
+        ("a: " + "1:" * 200 + "1", "a number on line 1 has 401 characters: the limit is 100"),
+        ("a: 0x" + "f" * 200, "a number on line 1 has 202 characters"),
+    ],
+)
+def test_what_would_mislead_or_take_long_is_refused_with_its_line(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"not valid YAML: {reason}"):
+        load_yaml(text)
