@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _prepare_streams()
     debug = "--debug" in given
     try:
-        code = group.main(given, prog_name="wfpipe", standalone_mode=False)
+        code = group.main(given, prog_name="wfpipe", standalone_mode=False, obj=given)
         sys.stdout.flush()
     except BrokenPipeError:
         code = _abandon_stdout(_BROKEN_PIPE)

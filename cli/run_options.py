@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ class RunRequest:
     resume: bool
     overwrite: bool
 
+    def command_to_continue(self) -> str:
+        """Return the command that was given, with all that it asked for, to continue the run."""
+        given = click.get_current_context().obj
+        command = [word for word in given if word not in ("--overwrite", "--resume")]
+        if not any(word == "--out" or word.startswith("--out=") for word in command):
+            command += ["--out", str(self.directory.path)]
+        return shlex.join(["wfpipe", *command, "--resume"])
+
     @contextmanager
     def telling_how_to_continue(self) -> Iterator[None]:
         """Say how to continue the run when Ctrl-C ends the block."""
@@ -47,7 +56,7 @@ class RunRequest:
             if self.directory.checkpoint.exists():
                 click.echo(
                     "\nwfpipe: the state after the last finished step is saved; continue with: "
-                    f"wfpipe prune-and-export --resume --out '{self.directory.path}'",
+                    f"{self.command_to_continue()}",
                     err=True,
                 )
             raise

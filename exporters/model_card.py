@@ -32,7 +32,7 @@ def model_card(manifest: Manifest, report: Report | None) -> str:
     name = "Pruned model" if report is None else f"{escaped(report.model)}, pruned"
     parts = [
         f"# {name}",
-        "Written by wfpipe from what it measured, of the very file that is packed.",
+        "Written by wfpipe of the very file that is packed.",
         "## What it is",
         *_what(manifest),
         "## From what it was made",

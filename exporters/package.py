@@ -91,7 +91,19 @@ def write_package(
         GOLDEN_INPUTS_FILE: _npy(stored),
         GOLDEN_OUTPUTS_FILE: _npy(outputs),
     }
-    manifest = Manifest(
+    golden = Golden(samples=len(stored), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE))
+    manifest = _manifest(packed, members, variant, figures, golden)
+    return _write(path, manifest, members, report, sign)
+
+
+def _manifest(
+    packed: PackableModel,
+    members: dict[str, bytes],
+    variant: str,
+    figures: PackedFigures | None,
+    golden: Golden,
+) -> Manifest:
+    return Manifest(
         files={name: describe_file(content) for name, content in members.items()},
         variant=variant,
         inputs=(packed.input,),
@@ -101,10 +113,9 @@ def write_package(
         sparsity=packed.sparsity,
         recipe_digest=packed.recipe_digest,
         figures=figures,
-        golden=Golden(samples=len(stored), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE)),
+        golden=golden,
         versions=Versions(wfpipe=__version__, opset=packed.opset, onnxruntime=ort.__version__),
     )
-    return _write(path, manifest, members, report, sign)
 
 
 def _write(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from .choices import Rule
 from .figures import GateResult, ModelFigures, Report
 from .gates import describe
-
-Rule = Literal["fastest", "smallest", "most-accurate"]
 
 
 def choose(report: Report, rule: Rule) -> Report:
@@ -17,8 +14,9 @@ def choose(report: Report, rule: Rule) -> Report:
     deflated, as in a package; ``most-accurate``: the most test samples right. Among equals the
     smaller one ships, and then the one named first, the plain file before all.
     """
-    passing = [name for name, (_, gates) in _forms(report).items() if all(g.passed for g in gates)]
-    best = min(passing, key=lambda name: _order(_forms(report)[name][0], rule), default=None)
+    every = _forms(report)
+    passing = [name for name, (_, gates) in every.items() if all(gate.passed for gate in gates)]
+    best = min(passing, key=lambda name: _order(every[name][0], rule), default=None)
     return report.model_copy(update={"pick": rule, "picked": best})
 
 

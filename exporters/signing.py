@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,14 +96,7 @@ def read_signing_key(path: Path, flag: str) -> SigningKey:
     raw = read_bytes(path, flag, limit=MAX_KEY_BYTES)
     if b"-----BEGIN PUBLIC KEY-----" in raw:
         raise InputError(f"{what} is a public key: signing takes the private one")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            key = load_pem_private_key(raw, password=None)
-    except TypeError:
-        raise InputError(f"{what} is locked with a password: signing takes one without") from None
-    except Exception:  # the parser's errors have no common base but this
-        raise InputError(f"{what} is not a private key in PEM: {_MAKE_ONE}") from None
+    key = _parsed(lambda: load_pem_private_key(raw, password=None), what, "a private key")
     if not isinstance(key, Ed25519PrivateKey):
         raise InputError(f"{what} is a key of another kind than Ed25519: {_MAKE_ONE}")
     return SigningKey(key)
@@ -126,15 +120,22 @@ def read_public_key(path: Path, flag: str) -> PublicKey:
     if b"PRIVATE KEY-----" in raw:
         raise InputError(f"{what} is a private key, which only its owner should have: pass the "
                          "public one")  # fmt: skip
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            key = load_pem_public_key(raw)
-    except Exception:  # the parser's errors have no common base but this
-        raise InputError(f"{what} is not a public key in PEM: {_MAKE_ONE}") from None
+    key = _parsed(lambda: load_pem_public_key(raw), what, "a public key")
     if not isinstance(key, Ed25519PublicKey):
         raise InputError(f"{what} is a key of another kind than Ed25519: {_MAKE_ONE}")
     return PublicKey(key)
+
+
+def _parsed(parse: Callable[[], object], what: str, kind: str) -> object:
+    """Return what a parser of keys makes of a file, with one line for what it cannot read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return parse()
+    except TypeError:
+        raise InputError(f"{what} is locked with a password: signing takes one without") from None
+    except Exception:  # the parser's errors have no common base but this
+        raise InputError(f"{what} is not {kind} in PEM: {_MAKE_ONE}") from None
 
 
 def write_key_pair(private: Path, public: Path) -> PublicKey:

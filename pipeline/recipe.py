@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from ..exporters.choices import Method, Rule, Variant
 from ..support.errors import InputError, shown, unknown
 from ..support.files import read_bytes
 from ..support.yaml_values import load_yaml
@@ -20,9 +21,6 @@ from .fields import Channels, PositiveInts, Section, as_list, split
 from .prune_settings import PruneSettings as PruneSettings
 
 Augmentation = Literal["crop", "flip", "resized-crop"]
-Variant = Literal["sparse", "int8", "fp16", "ort"]
-Rule = Literal["fastest", "smallest", "most-accurate"]
-Method = Literal["minmax", "entropy", "percentile"]
 
 
 class ModelSettings(Section):

@@ -64,6 +64,7 @@ def prune_and_export(
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
     if baseline is not None:
         baseline.check(_planned(job))
+    _remember(job, {"--sign": sign is not None, "--baseline": baseline is not None})
     prune_job(job)
     zeros = export_stage(job)
     made = variants_stage(job)
@@ -87,6 +88,15 @@ def prune_and_export(
     if report.ships is not None:
         _pack(directory, job.data, sign)
     return report
+
+
+def _remember(job: Job, flags: dict[str, bool]) -> None:
+    """Note the flags that were given, and warn of one that the run had and has no more."""
+    for flag, given in flags.items():
+        if given and flag not in job.state.asked:
+            job.state.asked.append(flag)
+        elif not given and flag in job.state.asked:
+            job.reporter.warn(f"the run began with {flag} and goes on without: pass it again")
 
 
 def _planned(job: Job) -> Planned:

@@ -26,7 +26,7 @@ class State:
     """The state of a run after ``done`` units of its timeline.
 
     ``fingerprint`` tells the dense weights and the data that the run began with; ``history`` is
-    the content of ``log.jsonl``.
+    the content of ``log.jsonl``; ``asked`` has the flags beside the recipe that it was given.
     """
 
     recipe_digest: str
@@ -37,6 +37,7 @@ class State:
     masks: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     history: list[Event] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def save(self, checkpoint: Path, log: Path) -> None:
         """Write the checkpoint, then the log that belongs to it; each appears whole."""
@@ -78,6 +79,8 @@ def check_state(
     Raises:
         InputError: when a part is missing or of another form.
     """
+    if not isinstance(state.asked, list) or not all(isinstance(flag, str) for flag in state.asked):
+        raise _damaged(checkpoint)
     if not 0 <= state.done <= units or len(state.history) != state.done + 1:
         raise _damaged(checkpoint)
     if state.done == 0:

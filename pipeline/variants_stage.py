@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..exporters.choices import Rule, Variant
 from ..exporters.figures import Report, VariantFigures
 from ..exporters.package_model import parse_model
 from ..exporters.pick import choose
@@ -11,7 +12,7 @@ from ..exporters.validation import Form
 from ..exporters.variant_verdict import choice_in_words, variants_verdict
 from ..support.errors import CheckFailed, InputError
 from .job import Job
-from .recipe import ExportSettings, Rule, Variant
+from .recipe import ExportSettings
 
 
 def variants_stage(job: Job) -> dict[str, VariantFigures]:

@@ -6,7 +6,7 @@ import fnmatch
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,12 +22,12 @@ from onnxruntime.quantization import (
 from ...support.errors import CheckFailed, InputError, unknown
 from ...support.files import write_bytes
 from ...support.version import __version__
+from ..choices import Method
 from ..onnx_clean import set_metadata
 from ..onnx_graph import graphs, read_model, to_array, weights
 from ..quiet import quiet
 
 Array = np.ndarray[Any, Any]
-Method = Literal["minmax", "entropy", "percentile"]
 
 CALIBRATION_BATCH = 32  # samples whose values are in memory at once: a heuristic
 _METHODS = {

@@ -70,15 +70,13 @@ def collect(
 ) -> Collected:
     """Compute the gradients of the mean loss of ``rows`` mini-batches, one row for each.
 
-    The network is in eval mode meanwhile (batch-norm statistics fixed, no dropout), as the loss
-    that pruning approximates is that of the deployed network; every submodule gets its own mode
-    back. No gradient is left in the parameters.
+    The network is in eval mode meanwhile, as the loss that pruning approximates is that of the
+    deployed network; every submodule gets its own mode back, and no gradient is left.
 
     Args:
         module: the network, on the device of the batches.
         weights: the prunables, d weights in all.
-        batches: at least ``rows`` pairs of inputs and targets; the first dimension of both counts
-            the samples.
+        batches: at least ``rows`` pairs of inputs and targets, samples first in both.
         loss: gives the mean loss of a mini-batch: the mean over its samples.
         rows: N, the number of rows.
         keep: ``Bool[d]``; entries of pruned weights are zero.

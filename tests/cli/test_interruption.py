@@ -62,14 +62,20 @@ def test_a_run_killed_at_three_points_ends_as_one_that_was_not(uninterrupted, tm
 
 
 def test_ctrl_c_keeps_the_state_says_how_to_continue_and_exits_130(tmp_path):
-    process = start(*JOB, "--out", "my run", folder=tmp_path)
+    assert wfpipe("keygen", "--out", "key", folder=tmp_path).returncode == 0
+    signed = [*JOB, "--sign", "key.pem"]
+    process = start(*signed, "--out", "my run", folder=tmp_path)
     wait_for(lambda: len(events(tmp_path / "my run")) >= 2, process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "wfpipe prune-and-export --resume --out 'my run'" in stderr
+    job = " ".join(map(str, signed))
+    assert f"continue with: wfpipe {job} --out 'my run' --resume\n" in stderr
     assert "Traceback" not in stderr
     assert (tmp_path / "my run" / "checkpoint.pt").exists()
+    unsigned = wfpipe("prune-and-export", "--resume", "--out", "my run", folder=tmp_path)
+    assert unsigned.returncode == 0
+    assert "warning: the run began with --sign and goes on without" in unsigned.stderr
 
 
 def test_resuming_a_complete_run_shows_its_report(uninterrupted):

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from wfpipe.exporters.choices import Rule
 from wfpipe.exporters.figures import GateResult, Latency, Report, VariantFigures
-from wfpipe.exporters.pick import Rule, choose, nearest_miss
+from wfpipe.exporters.pick import choose, nearest_miss
 from wfpipe.tests.exporters.package_samples import make_report, model_figures
 
 

@@ -8,7 +8,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,15 @@ _STARTS = {
 }  # fmt: skip
 
 
+def _reset_peak() -> int:
+    """Set the peak of this process's memory to what it holds, where it can, and return it."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
+
+
 def _peak() -> int:
-    """Return the bytes of memory that this process ever held; getrusage begins at its parent's."""
+    """Return the most bytes of memory that this process held; getrusage begins at its parent's."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -53,13 +60,15 @@ class Sandbox:
             in_use = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (in_use + ADDRESS_BYTES,) * 2)
 
-    def run(self, read: Callable[[Path], None], path: Path, *, runs: bool = False) -> str | None:
+    def run(
+        self, read: Callable[[Path], None], path: Path, allowed: int | None = MEMORY_BYTES
+    ) -> str | None:
         """Read a file and return what was wrong in one word or line, or None if all was well.
 
-        ``runs``: a model is run, which may take what its operators ask for.
+        ``allowed``: bytes of memory that this may add; None: any, as where a model is run.
         """
         out, err = io.StringIO(), io.StringIO()
-        peak = _peak()
+        peak = _reset_peak()
         self.offences.clear()
         self._watching = True
         fault = None
@@ -75,7 +84,7 @@ class Sandbox:
         finally:
             self._watching = False
         grown = _peak() - peak
-        if fault is None and not runs and grown > MEMORY_BYTES:
+        if fault is None and allowed is not None and grown > allowed:
             fault = f"took {grown >> 20} MiB of memory"
         if self.offences:
             fault = f"did {self.offences[0]}"

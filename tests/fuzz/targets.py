@@ -13,7 +13,15 @@ import numpy as np
 from wfpipe.cli.main import main
 from wfpipe.exporters.accuracy import accuracy
 from wfpipe.exporters.archive import unpack_archive
+from wfpipe.exporters.baseline import Planned, Tolerances
+from wfpipe.exporters.comparison import render_comparison
+from wfpipe.exporters.html import render
+from wfpipe.exporters.junit import junit_xml
+from wfpipe.exporters.markdown import markdown
 from wfpipe.exporters.onnx_graph import read_model
+from wfpipe.exporters.onnx_wire import memory_limit
+from wfpipe.exporters.report import read_report
+from wfpipe.exporters.report_baseline import read_report_baseline
 from wfpipe.exporters.session import SessionSettings, open_session
 from wfpipe.exporters.sizes import nonzeros
 from wfpipe.exporters.zeros import layer_figures
@@ -30,8 +38,11 @@ from .mutate_bytes import mutate_bytes, mutate_flatbuffer
 from .mutate_proto import mutate_model
 from .mutate_values import mutate_json, mutate_safetensors, mutate_yaml
 from .mutate_zip import mutate_zip, rebuild
+from .sandbox import MEMORY_BYTES
 
 MANIFEST, MODEL = "manifest.json", "model.onnx"
+NOISE_BYTES = 32 << 20  # by which the memory of a process varies
+PLANNED = Planned(360, "a" * 64, [(20, 3)], True, SessionSettings("cpu", 1), 1)
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,8 @@ class Target:
 
     ``make`` returns a mutated file; ``read`` reads it from a path, raising InputError, CheckFailed
     or SystemExit where it is refused. ``share`` is its weight among the targets. ``runs``: the
-    model in it is run, and takes the memory that its operators ask for.
+    model in it is run, and takes the memory that its operators ask for. ``stated``: reading it may
+    take the memory that the documentation states.
     """
 
     suffix: str
@@ -48,6 +60,13 @@ class Target:
     read: Callable[[Path], None]
     share: int
     runs: bool = False
+    stated: bool = False
+
+    def allowed(self, size: int) -> int | None:
+        """Return the bytes of memory that reading a file of ``size`` bytes may add; None: any."""
+        if self.runs:
+            return None
+        return memory_limit(size) + NOISE_BYTES if self.stated else MEMORY_BYTES
 
 
 def build_targets() -> dict[str, Target]:
@@ -74,9 +93,9 @@ def build_targets() -> dict[str, Target]:
         return _mutate_package(members, models, rng)
 
     return {
-        "onnx": Target("onnx", model, _command("inspect"), 20),
+        "onnx": Target("onnx", model, _command("inspect"), 20, stated=True),
         "session": Target("onnx", model, _session, 14, runs=True),
-        "ort": Target("ort", ort_model, _command("inspect"), 10),
+        "ort": Target("ort", ort_model, _command("inspect"), 10, stated=True),
         "ort-session": Target("ort", ort_model, _session, 5, runs=True),
         "package": Target("zip", packed, _command("verify"), 20, runs=True),
         "archive": Target(
@@ -139,9 +158,15 @@ def _unpack(path: Path) -> None:
 
 
 def _report(path: Path) -> None:
-    from wfpipe.exporters.report import read_report
-
-    read_report(path)
+    """Read a report as all commands do that take one: for pages, Markdown, JUnit, a baseline."""
+    report = read_report(path)
+    render(report)
+    render_comparison([("one", report), ("two", report)])
+    markdown("validate", report)
+    junit_xml("validate", report)
+    read_report_baseline(path).gates(
+        PLANNED, report.pruned, report.speedup, Tolerances(0.5, 0.1, 0.05)
+    )
 
 
 def _arrays(path: Path) -> None:

@@ -8,9 +8,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from wfpipe.exporters.choices import Method
 from wfpipe.exporters.onnx_graph import read_model, to_array, weights
 from wfpipe.exporters.sizes import nonzeros
-from wfpipe.exporters.variants.int8 import Method, check_zeros_kept, excluded_nodes, write_int8
+from wfpipe.exporters.variants.int8 import check_zeros_kept, excluded_nodes, write_int8
 from wfpipe.support.errors import CheckFailed, InputError
 from wfpipe.tests.exporters.networks import Array
 from wfpipe.tests.exporters.variants.plain import INPUTS, METADATA, outputs, write_plain
