@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
-import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from wfpipe.benchmarks.recursion import Recursion
-from wfpipe.benchmarks.resnet20_cifar10 import ARCHIVE, WEIGHTS
+from wfpipe.benchmarks.resnet20_cifar10 import WEIGHTS, unpacked
 from wfpipe.models.registry import load_model
 from wfpipe.pipeline.data.source import Data, open_data
 from wfpipe.pipeline.device import Placement, place
@@ -260,12 +257,8 @@ def _spread(values: Sequence[float]) -> float:
 @contextmanager
 def opened(folder: Path) -> Iterator[Bench]:
     """Unpack the images for as long as the block lasts."""
-    with tempfile.TemporaryDirectory() as unpacked:
-        with tarfile.open(folder / ARCHIVE) as archive:
-            archive.extractall(unpacked, filter="data")
-        settings = resolve(
-            {"data": {"source": f"{unpacked}/cifar10", "mean": [0.5], "std": [0.5]}}
-        ).data
+    with unpacked(folder) as images:
+        settings = resolve({"data": {"source": str(images), "mean": [0.5], "std": [0.5]}}).data
         data = open_data(settings, seed=0, reporter=Silent())
         yield Bench(data, place("auto", "float32"), folder / WEIGHTS)
 
@@ -281,10 +274,6 @@ def main() -> None:
     parser.add_argument("--sparsity", type=float, nargs="+", default=[0.8, 0.9])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
-    missing = [n for n in (ARCHIVE, WEIGHTS) if not (arguments.data / n).is_file()]
-    if missing:
-        print(f"left out: {arguments.data} holds no {' and no '.join(missing)}")
-        sys.exit(0)
     with opened(arguments.data) as bench:
         print(f"dense: {bench.accuracy(bench.network()):.2f} %", flush=True)
         figure = TABLES[arguments.table](bench, arguments.sparsity, arguments.seeds)

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
@@ -51,27 +53,36 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    missing = [n for n in (ARCHIVE, WEIGHTS) if not (arguments.data / n).is_file()]
-    if missing:
-        print(f"left out: {arguments.data} holds no {' and no '.join(missing)}")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(arguments.data / ARCHIVE) as archive:
-            archive.extractall(folder, filter="data")
-        out = Path(folder) / "run"
-        seconds = run(arguments, Path(folder) / "cifar10", out)
+    with unpacked(arguments.data) as images:
+        out = images.parent / "run"
+        seconds = run(arguments.job, arguments.data, images, out, arguments.seed, arguments.set)
         report = json.loads((out / "report.json").read_text())
     print(f"time of the whole job: {seconds:.0f} s")
     print(f"figure: {report['pruned']['accuracy']:.2f}")
 
 
-def run(arguments: argparse.Namespace, images: Path, out: Path) -> float:
-    """Run the program, its lines on this terminal; return the seconds it took."""
-    flags, values = JOBS[arguments.job]
+@contextmanager
+def unpacked(data: Path) -> Iterator[Path]:
+    """Yield the folder of the images; where DATA lacks a file, say so and end the program."""
+    missing = [name for name in (ARCHIVE, WEIGHTS) if not (data / name).is_file()]
+    if missing:
+        print(f"left out: {data} holds no {' and no '.join(missing)}")
+        raise SystemExit(0)
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(data / ARCHIVE) as archive:
+            archive.extractall(folder, filter="data")
+        yield Path(folder) / "cifar10"
+
+
+def run(
+    job: str, data: Path, images: Path, out: Path, seed: int, values: Sequence[str] = ()
+) -> float:
+    """Run a job through the program, its lines on this terminal; return the seconds it took."""
+    flags, settings = JOBS[job]
     command = [sys.executable, "-m", "wfpipe.cli.main", "prune-and-export"]
-    command += ["--model", "resnet20", "--weights", str(arguments.data / WEIGHTS)]
-    command += ["--data", str(images), "--out", str(out), "--seed", str(arguments.seed), *flags]
-    for value in [*COMMON, *values, *arguments.set]:
+    command += ["--model", "resnet20", "--weights", str(data / WEIGHTS)]
+    command += ["--data", str(images), "--out", str(out), "--seed", str(seed), *flags]
+    for value in [*COMMON, *settings, *values]:
         command += ["--set", value]
     begin = perf_counter()
     subprocess.run(command, check=True)
