@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import onnx
 from onnx import ModelProto, NodeProto
 
 from .onnx_graph import graphs, read_model, weight_uses, written_out
+from .onnx_limits import value_count
 from .onnx_walk import message_text
 
+MAX_MACS = 2**62  # more is no figure
 _MOST_LOOKS = 1_000_000  # of the inference at a tensor or node, a second or so: a heuristic
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -38,7 +41,9 @@ def macs_by_weight(path: Path) -> dict[str, int]:
         name, count = message_text(tensor.name), _macs(node, index, tuple(tensor.dims), shapes)
         before = counted.get(name, 0)
         counted[name] = None if count is None or before is None else before + count
-    return {name: count for name, count in counted.items() if count is not None}
+    return {
+        name: count for name, count in counted.items() if count is not None and count < MAX_MACS
+    }
 
 
 def _macs(node: NodeProto, index: int, weight: Shape, shapes: Shapes) -> int | None:
@@ -81,5 +86,8 @@ def _shapes(model: ModelProto) -> Shapes:
         if value.type.tensor_type.HasField("shape") and all(
             dim.WhichOneof("value") == "dim_value" for dim in dims
         ):
-            found[value.name] = tuple(dim.dim_value for dim in dims)
+            shape = tuple(dim.dim_value for dim in dims)
+            with suppress(ValueError):  # what is inferred of an odd model can be no shape
+                value_count(shape)
+                found[value.name] = shape
     return found

@@ -35,17 +35,16 @@ def ms_digits(milliseconds: float) -> str:
 def format_speed(speed: Speedup) -> str:
     """Return dense p50 / p50 of a form with its 95 % interval.
 
-    Two decimals, or three where two would hide on which side of 1 a figure lies, or all of it.
+    Two decimals, or three where two would hide on which side of 1 the interval ends, or all of it.
 
     >>> format_speed(Speedup(ratio=1.254, low=1.21, high=1.3))
     '1.25× (1.21× to 1.30×)'
     >>> format_speed(Speedup(ratio=0.94, low=0.89, high=0.998))
     '0.940× (0.890× to 0.998×)'
     """
-    figures = (speed.ratio, speed.low, speed.high)
-    close = any(abs(figure - 1) < 0.005 and figure != 1 for figure in figures)
-    decimals = 3 if close or min(figures) < 0.1 else 2
-    ratio, low, high = (f"{figure:.{decimals}f}×" for figure in figures)
+    close = any(abs(bound - 1) < 0.005 and bound != 1 for bound in (speed.low, speed.high))
+    decimals = 3 if close or speed.low < 0.1 else 2
+    ratio, low, high = (f"{f:.{decimals}f}×" for f in (speed.ratio, speed.low, speed.high))
     return f"{ratio} ({low} to {high})"
 
 

@@ -48,7 +48,8 @@ def scatter_plot(spots: Sequence[Spot], *, x_title: str, label: str) -> Markup:
             steps.append((across, steps[-1][1]))
         steps.append((across, up))
     line = [stretched(trace(steps), "curve front")] if len(steps) > 1 else []
-    dots = [_dot(group, x, y) for group in _together(spots, x, y)]
+    groups = _together(spots, x, y)
+    dots = [part(group, x, y) for part in (_dot, _numbers) for group in groups]
     return plot(*frame(x, y, x_title), *line, *dots, height=HEIGHT, label=label)
 
 
@@ -74,23 +75,37 @@ def _together(spots: Sequence[Spot], x: Scale, y: Scale) -> list[list[Spot]]:
     return sorted(groups, key=lambda group: any(spot.best for spot in group))
 
 
+def _shown(group: Sequence[Spot]) -> Spot:
+    return next((spot for spot in group if spot.best), group[0])
+
+
 def _dot(group: Sequence[Spot], x: Scale, y: Scale) -> Markup:
-    """Draw one spot with its number in it, or several as one with their numbers beside it."""
-    shown = next((spot for spot in group if spot.best), group[0])
-    across, up = x.place(shown.x), down(y.place(shown.y))
-    best = " best" if shown.best else ""
-    title = "; ".join(spot.title for spot in group)
-    numbers = sorted(spot.number for spot in group)
+    """Draw one spot, or several that lie on each other as one."""
+    shown = _shown(group)
+    return element(
+        "circle",
+        element("title", "; ".join(spot.title for spot in group)),
+        class_=f"spot {shown.colour}{' best' if shown.best else ''}",
+        cx=percent(x.place(shown.x)),
+        cy=down(y.place(shown.y)),
+        r=9,
+    )
+
+
+def _numbers(group: Sequence[Spot], x: Scale, y: Scale) -> Markup:
+    """Write the number of a spot into it, or those of several above it, or below where it is high.
+
+    The numbers are written after all spots are drawn, and so lie on top.
+    """
+    shown = _shown(group)
+    across, place = x.place(shown.x), down(y.place(shown.y))
+    words = ", ".join(str(number) for number in sorted(spot.number for spot in group))
     if len(group) == 1:
-        words = element(
-            "text", str(numbers[0]), class_=f"number{best}", x=percent(across), y=up + 4,
-            text_anchor="middle",
-        )  # fmt: skip
-    else:
-        left = across > 0.5
-        words = element(
-            "text", ", ".join(map(str, numbers)), class_="number halo", x=percent(across),
-            dx=-14 if left else 14, y=up + 4, text_anchor="end" if left else "start",
-        )  # fmt: skip
-    circle = element("circle", class_=f"spot {shown.colour}{best}", cx=percent(across), cy=up, r=9)
-    return element("g", element("title", title), circle, words)
+        best = " best" if shown.best else ""
+        return element("text", words, class_=f"number{best}", x=percent(across), y=place + 4,
+                       text_anchor="middle")  # fmt: skip
+    anchor = "start" if across < 0.1 else "end" if across > 0.9 else "middle"
+    return element(
+        "text", words, class_="number halo", x=percent(across),
+        y=place - 13 if place > 24 else place + 21, text_anchor=anchor,
+    )  # fmt: skip

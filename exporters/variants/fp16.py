@@ -59,5 +59,5 @@ def write_fp16(source: Path, path: Path) -> tuple[str, ...]:
     write_bytes(path, content)
     return (
         "ONNX Runtime computes in half precision on GPUs and some ARM processors; elsewhere it "
-        "converts to float32 and back, which costs time",
+        "converts to float32 and back, which can cost time",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import struct
 import subprocess
@@ -115,6 +116,20 @@ def test_bad_options_of_profile_are_named(folder: Path, arguments: list[str], wo
     done = wfpipe("profile", "signed.zip", *arguments, folder=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
+
+
+def test_several_numbers_of_threads_are_measured_side_by_side(folder: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+    counts = [1, 2] if cores > 1 else [1]
+    measured = wfpipe(
+        "profile", "signed.zip", "--threads", ",".join(map(str, counts)), "--batch", "1,3",
+        "--runs", 40, "--json", folder=folder,
+    )  # fmt: skip
+    assert measured.returncode == 0, measured.stderr
+    found = json.loads(measured.stdout)["measured"]
+    assert [entry["threads"] for entry in found] == counts
+    assert all(list(entry["latency_ms"]) == ["1", "3"] for entry in found)
+    assert all(entry["memory_bytes"] > 0 for entry in found)
 
 
 def test_an_empty_key_is_not_the_same_as_none(folder: Path) -> None:

@@ -139,7 +139,7 @@ CASES: dict[str, tuple[Callable[[Path], list[object]], list[str]]] = {
         lambda _: ["--sparsities", "0.5;0.9"],
         ["--sparsities", "'0.5;0.9'"],
     ),
-    "no sparsities": (lambda _: ["--sparsities", ""], ["--sparsities", "''"]),
+    "no sparsities": (lambda _: ["--sparsities", ""], ["--sparsities", "it is empty"]),
     "sparsity of 1": (lambda _: ["--sparsities", "0.5,1"], ["> 0 and < 1", "got 1"]),
     "sparsity that is no number": (lambda _: ["--sparsities", "nan"], ["> 0 and < 1", "nan"]),
     "more than the pattern gives": (

@@ -96,3 +96,9 @@ def test_with_many_tensors_and_inner_graphs_no_shape_is_inferred(
     assert macs_by_weight(path) == {"w": 20}
     monkeypatch.setattr(macs, "_MOST_LOOKS", 5)
     assert macs_by_weight(path) == {}
+
+
+def test_shapes_that_cannot_be_are_not_used(tmp_path: Path) -> None:
+    graph = graph_of(helper.make_node("MatMul", ["x", "w"], ["y"]))
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = -4
+    assert macs_by_weight(write_graph(tmp_path / "model.onnx", graph)) == {}
