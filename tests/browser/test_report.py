@@ -22,6 +22,14 @@ pytestmark = pytest.mark.skipif(
     PROGRAM is None, reason=f"no browser: none of {', '.join(NAMES)} is on the PATH"
 )
 LONG = "<b>" + "a_very_long_name_" * 12
+BROKEN = r"""
+[...document.querySelectorAll('td')].filter(cell => {
+    if (!/^[\d.,]+(\s\S+)?$/.test(cell.textContent.trim()) || !cell.checkVisibility()) return false;
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1;
+}).map(cell => cell.textContent)
+"""
 OPEN_ALL = "document.querySelectorAll('details').forEach(d => { d.open = true })"
 
 
@@ -68,6 +76,18 @@ def check(visit: Visit, page: Path, width: int) -> None:
         visit.ask(OPEN_ALL)
     assert visit.browser.said(visit.session) == []
     assert visit.browser.requests(visit.session) == [page.absolute().as_uri()]
+
+
+@pytest.mark.parametrize("name", ["full", "comparison"])
+@pytest.mark.parametrize("width", [360, 768, 1000, 1400])
+def test_no_number_breaks_in_two(browser: Browser, tmp_path: Path, name: str, width: int) -> None:
+    """A number on one line and its last digit on the next is read as another number."""
+    path = tmp_path / "page.html"
+    path.write_text(PAGES[name], encoding="utf-8")
+    with browser.visit(path, width=width) as visit:
+        visit.ask(OPEN_ALL)
+        assert visit.ask("document.querySelectorAll('td').length") > 50
+        assert visit.ask(BROKEN) == []
 
 
 @pytest.mark.parametrize("width", [360, 1400])
