@@ -42,6 +42,18 @@ class Planned:
     batch: int
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A file that is to ship: what was planned, and what was measured of it.
+
+    ``speedup`` is dense p50 / pruned p50 by batch size, the first batch size first.
+    """
+
+    planned: Planned
+    figures: ModelFigures
+    speedup: Mapping[str, Speedup]
+
+
 class Baseline(ABC):
     """What was measured of the last accepted model."""
 
@@ -54,21 +66,13 @@ class Baseline(ABC):
         """
 
     @abstractmethod
-    def gates(
-        self,
-        planned: Planned,
-        figures: ModelFigures,
-        speedup: Mapping[str, Speedup],
-        tolerances: Tolerances,
-    ) -> list[GateResult]:
+    def gates(self, candidate: Candidate, tolerances: Tolerances) -> list[GateResult]:
         """Hold the figures of a model against those of the last accepted one.
 
         A loss that equals the tolerance passes, and so does one above it by rounding alone (1e-9).
 
         Args:
-            planned: as :meth:`check` let it pass.
-            figures: of the file that is to ship.
-            speedup: its dense p50 / pruned p50 by batch size, the first batch size first.
+            candidate: planned as :meth:`check` let it pass.
             tolerances: what may be lost.
 
         Returns:

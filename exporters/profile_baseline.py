@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..support.errors import InputError
-from .baseline import Baseline, Planned, Tolerances, held
-from .figures import GateResult, ModelFigures, Speedup
+from .baseline import Baseline, Candidate, Planned, Tolerances, held
+from .figures import GateResult
 from .profile import this_machine
 from .profile_figures import Profile, check_comparable, read_profile
 
@@ -30,23 +29,18 @@ class ProfileBaseline(Baseline):
         threads, batch = planned.settings.threads, planned.batch
         check_comparable(self.profile, this_machine(), [threads], [batch])
 
-    def gates(
-        self,
-        planned: Planned,
-        figures: ModelFigures,
-        speedup: Mapping[str, Speedup],
-        tolerances: Tolerances,
-    ) -> list[GateResult]:
+    def gates(self, candidate: Candidate, tolerances: Tolerances) -> list[GateResult]:
         """Hold the p50 at the first batch size, in milliseconds, against that of the profile."""
         if tolerances.latency_increase is None:
             return []
-        batch = str(planned.batch)
+        batch, threads = str(candidate.planned.batch), candidate.planned.settings.threads
         before = next(
             entry.latency_ms[batch].p50
             for entry in self.profile.measured
-            if entry.threads == planned.settings.threads and batch in entry.latency_ms
+            if entry.threads == threads and batch in entry.latency_ms
         )
-        now, allowed = figures.latency_ms[batch].p50, tolerances.latency_increase
+        now = candidate.figures.latency_ms[batch].p50
+        allowed = tolerances.latency_increase
         return [held("baseline_p50_increase", allowed, now / before - 1, before, now)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..support.errors import InputError
-from .baseline import Baseline, Planned, Shape, Tolerances, held
+from .baseline import Baseline, Candidate, Planned, Shape, Tolerances, held
 from .figures import GateResult, ModelFigures, Report, Speedup
 from .gates import describe
 from .report import read_report
@@ -34,13 +34,7 @@ class ReportBaseline(Baseline):
         self.check_data(planned.samples, planned.test_set)
         self.check_shapes(planned.shapes, all_of_them=planned.all_shapes)
 
-    def gates(
-        self,
-        planned: Planned,
-        figures: ModelFigures,
-        speedup: Mapping[str, Speedup],
-        tolerances: Tolerances,
-    ) -> list[GateResult]:
+    def gates(self, candidate: Candidate, tolerances: Tolerances) -> list[GateResult]:
         """Hold accuracy, latency and deflated size against those of the report.
 
         Latency is compared by how it relates to that of the dense model on the same machine:
@@ -48,6 +42,7 @@ class ReportBaseline(Baseline):
         percent, speed ratios, and deflated bytes.
         """
         results: list[GateResult] = []
+        figures = candidate.figures
         if tolerances.accuracy_drop is not None:
             then, now = self.figures.accuracy, figures.accuracy
             if then is None or now is None:
@@ -57,7 +52,7 @@ class ReportBaseline(Baseline):
                 held("baseline_accuracy_drop", tolerances.accuracy_drop, lost, then, now)
             )
         if tolerances.latency_increase is not None:
-            before, after = _ratios(self, speedup)
+            before, after = _ratios(self, candidate.speedup)
             lost, allowed = before / after - 1, tolerances.latency_increase
             results.append(held("baseline_latency_increase", allowed, lost, before, after))
         if tolerances.size_increase is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
-from ..exporters.baseline import Baseline, Planned, Tolerances
+from ..exporters.baseline import Baseline, Candidate, Planned, Tolerances
 from ..exporters.environment import describe_environment
 from ..exporters.figures import (
     REPORT_SCHEMA,
@@ -78,11 +79,9 @@ def measure_files(
         InputError: when one of the two files cannot be run on the data, a gate needs what was not
             measured, or the baseline is of another model or test split.
     """
-    layers, test_set = layer_figures(pruned), fingerprint(data.test)
-    chosen = device or find_device(recipe.run.device)
-    settings = session_settings(recipe.validate_, chosen)
-    shapes = [layer.shape for layer in layers]
-    planned = Planned(len(data.test), test_set, shapes, True, settings, recipe.validate_.batches[0])
+    layers = layer_figures(pruned)
+    settings = session_settings(recipe.validate_, device or find_device(recipe.run.device))
+    planned = plan(data, recipe.validate_, settings, layers, all_shapes=True)
     if baseline is not None:
         baseline.check(planned)
     measured = _measure(pruned, dense, variants or {}, data, recipe, settings, reporter)
@@ -95,7 +94,7 @@ def measure_files(
         model=name,
         recipe_digest=recipe.digest() if device is not None else None,
         test_samples=len(data.test),
-        test_set=test_set,
+        test_set=planned.test_set,
         sparsity=sparsity,
         dense=measured.dense,
         pruned=measured.pruned,
@@ -110,6 +109,40 @@ def measure_files(
             else variant
             for name, variant in measured.variants.items()
         },
+    )
+
+
+class Shaped(Protocol):
+    """A weight tensor, or what is known of one."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
+def plan(
+    data: Data,
+    validate: ValidateSettings,
+    settings: SessionSettings,
+    weights: Iterable[Shaped],
+    *,
+    all_shapes: bool,
+) -> Planned:
+    """Return what is about to be measured, for a baseline to agree with.
+
+    Args:
+        data: gives the test split.
+        validate: has the batch sizes.
+        settings: how the sessions are opened.
+        weights: of the model.
+        all_shapes: whether these are all its weights.
+    """
+    return Planned(
+        samples=len(data.test),
+        test_set=fingerprint(data.test),
+        shapes=[weight.shape for weight in weights],
+        all_shapes=all_shapes,
+        settings=settings,
+        batch=validate.batches[0],
     )
 
 
@@ -141,7 +174,8 @@ class _Gates:
             self.settings.baseline_latency_increase,
             self.settings.baseline_size_increase,
         )
-        return results + self.baseline.gates(self.planned, figures, speedups, tolerances)
+        candidate = Candidate(self.planned, figures, speedups)
+        return results + self.baseline.gates(candidate, tolerances)
 
 
 def _measure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..exporters.archive import read_archive
-from ..exporters.baseline import Baseline, Planned
+from ..exporters.baseline import Baseline
 from ..exporters.figures import Report
 from ..exporters.package import write_package
 from ..exporters.report import read_report, write_report
@@ -14,12 +14,11 @@ from ..exporters.sizes import deflated_bytes, nonzeros
 from ..support.errors import InputError
 from ..support.files import write_text
 from ..support.progress import Reporter, Silent
-from .data.fingerprint import fingerprint
 from .data.source import Data, open_data
 from .directory import RunDirectory
 from .export_stage import dense_stage, export_stage, real_samples
 from .job import Job, open_job
-from .measure import measure_files, session_settings
+from .measure import measure_files, plan, session_settings
 from .prune_stage import prune_stage
 from .recipe import Recipe
 from .timeline import timeline
@@ -63,7 +62,9 @@ def prune_and_export(
         return report
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
     if baseline is not None:
-        baseline.check(_planned(job))
+        settings = session_settings(recipe.validate_, job.placement.device)
+        weights = job.weights.values()  # those that may be pruned: the file is not there yet
+        baseline.check(plan(job.data, recipe.validate_, settings, weights, all_shapes=False))
     _remember(job, {"--sign": sign is not None, "--baseline": baseline is not None})
     prune_job(job)
     zeros = export_stage(job)
@@ -97,18 +98,6 @@ def _remember(job: Job, flags: dict[str, bool]) -> None:
             job.state.asked.append(flag)
         elif not given and flag in job.state.asked:
             job.reporter.warn(f"the run began with {flag} and goes on without: pass it again")
-
-
-def _planned(job: Job) -> Planned:
-    """Return what is known of the measurement before the network is exported."""
-    return Planned(
-        samples=len(job.data.test),
-        test_set=fingerprint(job.data.test),
-        shapes=[weight.shape for weight in job.weights.values()],
-        all_shapes=False,
-        settings=session_settings(job.recipe.validate_, job.placement.device),
-        batch=job.recipe.validate_.batches[0],
-    )
 
 
 def prune_job(job: Job) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wfpipe.exporters.baseline import Planned, Tolerances
+from wfpipe.exporters.baseline import Candidate, Planned, Tolerances
 from wfpipe.exporters.figures import Latency
 from wfpipe.exporters.gates import describe
 from wfpipe.exporters.profile import this_machine
@@ -60,14 +60,14 @@ def test_the_median_in_milliseconds_is_compared_and_the_machine_is_named(
 ) -> None:
     latency = Latency(p50=p50, p90=p50, throughput=1000 / p50, runs=200)
     figures = model_figures(latency_ms={"1": latency})
-    (gate,) = baseline.gates(planned(), figures, {}, TOLERANCES)
+    (gate,) = baseline.gates(Candidate(planned(), figures, {}), TOLERANCES)
     assert (gate.name, gate.passed) == ("baseline_p50_increase", passed)
     assert line in describe(gate, make_report().environment)
 
 
 def test_no_tolerance_is_no_gate(baseline: ProfileBaseline) -> None:
     none = Tolerances(accuracy_drop=0.5, latency_increase=None, size_increase=0.05)
-    assert baseline.gates(planned(), model_figures(), {}, none) == []
+    assert baseline.gates(Candidate(planned(), model_figures(), {}), none) == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wfpipe.exporters.baseline import Planned, Tolerances
+from wfpipe.exporters.baseline import Candidate, Planned, Tolerances
 from wfpipe.exporters.figures import GateResult, Report, Speedup, VariantFigures
 from wfpipe.exporters.gates import describe
 from wfpipe.exporters.read_baseline import read_baseline
@@ -44,7 +44,7 @@ def compare(
     baseline: ReportBaseline, *, ratio: float = 1.25, tolerances: Tolerances = ALL, **changes: Any
 ) -> dict[str, GateResult]:
     figures = OLD.pruned.model_copy(update=changes)
-    results = baseline.gates(PLANNED, figures, speedup(ratio), tolerances)
+    results = baseline.gates(Candidate(PLANNED, figures, speedup(ratio)), tolerances)
     return {result.name: result for result in results}
 
 
@@ -160,4 +160,4 @@ def test_what_was_not_measured_cannot_be_compared(
     baseline: ReportBaseline, figures: Any, ratios: Any, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        baseline.gates(PLANNED, figures, ratios, ALL)
+        baseline.gates(Candidate(PLANNED, figures, ratios), ALL)
