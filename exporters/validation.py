@@ -18,7 +18,7 @@ from .accuracy import Accuracy, Batch, accuracy
 from .denormals import flushing
 from .figures import ModelFigures, Speedup, VariantFigures
 from .inference import predict
-from .latency import Times, measure_in_sittings
+from .latency import Times, measure_in_sittings, plan_sittings
 from .memory import peak_memory
 from .session import SessionSettings, open_session
 from .sizes import deflated_bytes, file_bytes, load_ms, nonzeros
@@ -93,7 +93,9 @@ def validate_files(
     with flushing(settings.flush_denormals):
         parity = bench.parity()
         reached = bench.accuracies(batches, test_samples)
-        with reporter.task("latency, in alternation", runs * len(sizes), "round") as task:
+        sittings, rounds = plan_sittings(len(reached), runs)
+        total = sittings * rounds * len(sizes)
+        with reporter.task("latency, in alternation", total, "round") as task:
             times = measure_in_sittings(
                 {name: partial(bench.open, name) for name in reached},
                 samples, batch_sizes=sizes, runs=runs, seed=seed, on_round=task.advance,

@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 
 from wfpipe.exporters import latency
-from wfpipe.exporters.latency import SITTINGS, balanced_orders, measure_in_sittings, measure_latency
+from wfpipe.exporters.latency import (
+    SITTINGS,
+    balanced_orders,
+    measure_in_sittings,
+    measure_latency,
+    plan_sittings,
+)
 from wfpipe.exporters.session import SessionSettings, open_session
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.networks import write_linear
@@ -92,28 +98,38 @@ def test_sittings_open_the_models_anew_in_alternating_order(calls: Calls) -> Non
     assert "".join(opened) == "dppd" * (SITTINGS // 2)
     for by_size in times.values():
         assert {size: measured.shape for size, measured in by_size.items()} == {
-            1: (SITTINGS, 100 // SITTINGS),
-            2: (SITTINGS, 100 // SITTINGS),
+            1: (SITTINGS, 6),  # 5 would be no whole cycle
+            2: (SITTINGS, 6),
         }
 
 
-@pytest.mark.parametrize("count", [3, 4, 6])
-def test_all_sittings_together_are_balanced(calls: Calls, count: int) -> None:
+@pytest.mark.parametrize("count", range(2, 9))
+def test_each_model_follows_itself_and_each_other_as_often_as_the_others_do(
+    calls: Calls, count: int
+) -> None:
+    """Over all sittings, with the last run of the warm-up as what the first timed run follows."""
     names = [str(index) for index in range(count)]
-    rounds = 3  # in a sitting: not a whole cycle of orders
     measure_in_sittings(
         {name: cast("Callable[[], Any]", partial(str, name)) for name in names},
-        np.zeros((4, 3)), batch_sizes=[1], runs=rounds * SITTINGS, seed=0,
+        np.zeros((4, 3)), batch_sizes=[1], runs=200, seed=0,
     )  # fmt: skip
+    sittings, rounds = plan_sittings(count, 200)
     made = [name for name, _ in calls]
     sitting = (3 + rounds) * count  # with the warm-up
+    assert len(made) == sittings * sitting
     follows: Counter[tuple[str, str]] = Counter()
     for start in range(0, len(made), sitting):
-        timed = made[start + 3 * count : start + sitting]
-        for place in range(0, len(timed), count):
-            follows.update(pairwise(timed[place : place + count]))
-    assert set(follows) == set(permutations(names, 2))
-    assert len(set(follows.values())) == 1
+        follows.update(pairwise(made[start + 3 * count - 1 : start + sitting]))
+    itself = {follows[name, name] for name in names}
+    assert len(itself) == 1
+    for step in range(1, count):  # what lies as far behind in the list of models
+        pairs = {follows[names[k], names[(k + step) % count]] for k in range(count)}
+        assert len(pairs) == 1
+    within: Counter[tuple[str, str]] = Counter()
+    for start in range(3 * count, sitting, count):
+        within.update(pairwise(made[start : start + count]))
+    assert set(within) == set(permutations(names, 2))
+    assert len(set(within.values())) == 1
 
 
 def test_times_are_those_of_the_clock_in_milliseconds(
