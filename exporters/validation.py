@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,8 @@ def validate_files(
     with flushing(settings.flush_denormals):
         parity = bench.parity()
         reached = bench.accuracies(batches, test_samples)
-        sittings, rounds = plan_sittings(len(reached), runs)
-        total = sittings * rounds * len(sizes)
-        with reporter.task("latency, in alternation", total, "round") as task:
+        rounds = prod(plan_sittings(len(reached), runs)) * len(sizes)
+        with reporter.task("latency, in alternation", rounds, "round") as task:
             times = measure_in_sittings(
                 {name: partial(bench.open, name) for name in reached},
                 samples, batch_sizes=sizes, runs=runs, seed=seed, on_round=task.advance,
@@ -106,14 +106,12 @@ def validate_files(
         for name, by_size in times.items()
         if name != "dense"
     }
-    results = {
-        name: VariantFigures(
-            file=form.path.name, figures=figures[name], parity=parity[name], speedup=ratios[name]
-        )
-        if name not in bench.failures
-        else VariantFigures(file=form.path.name, failure=bench.failures[name])
-        for name, form in forms.items()
-    }
+    results = {}
+    for name, form in forms.items():
+        measured: dict[str, Any] = {"failure": bench.failures.get(name)}
+        if name not in bench.failures:
+            measured |= {"figures": figures[name], "parity": parity[name], "speedup": ratios[name]}
+        results[name] = VariantFigures(file=form.path.name, **measured)
     return Measured(figures["dense"], figures["pruned"], ratios["pruned"], results)
 
 

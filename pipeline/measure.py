@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from ..exporters.figures import (
     ModelFigures,
     Report,
     Speedup,
+    VariantFigures,
 )
 from ..exporters.gates import check_gates
 from ..exporters.onnx_graph import read_model
@@ -103,13 +104,18 @@ def measure_files(
         gates=hold(measured.pruned, measured.speedup),
         layers=layers,
         environment=describe_environment(settings, provider, str(device or "none")),
-        variants={
-            name: variant.model_copy(update={"gates": hold(variant.figures, variant.speedup)})
-            if variant.figures is not None
-            else variant
-            for name, variant in measured.variants.items()
-        },
+        variants={name: _held(form, hold) for name, form in measured.variants.items()},
     )
+
+
+def _held(form: VariantFigures, hold: Hold) -> VariantFigures:
+    """Return a form with its gates; one that failed has none."""
+    if form.figures is None:
+        return form
+    return form.model_copy(update={"gates": hold(form.figures, form.speedup)})
+
+
+Hold = Callable[[ModelFigures, Mapping[str, Speedup]], list[GateResult]]
 
 
 class Shaped(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..exporters.archive import read_archive
-from ..exporters.baseline import Baseline
+from ..exporters.baseline import Baseline, Planned
 from ..exporters.figures import Report
 from ..exporters.package import write_package
 from ..exporters.report import read_report, write_report
@@ -62,9 +62,7 @@ def prune_and_export(
         return report
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
     if baseline is not None:
-        settings = session_settings(recipe.validate_, job.placement.device)
-        weights = job.weights.values()  # those that may be pruned: the file is not there yet
-        baseline.check(plan(job.data, recipe.validate_, settings, weights, all_shapes=False))
+        baseline.check(_plan(job))
     _remember(job, {"--sign": sign is not None, "--baseline": baseline is not None})
     prune_job(job)
     zeros = export_stage(job)
@@ -89,6 +87,13 @@ def prune_and_export(
     if report.ships is not None:
         _pack(directory, job.data, sign)
     return report
+
+
+def _plan(job: Job) -> Planned:
+    """Return what will be measured, with the weights that may be pruned: no file is there yet."""
+    settings = job.recipe.validate_
+    sessions = session_settings(settings, job.placement.device)
+    return plan(job.data, settings, sessions, job.weights.values(), all_shapes=False)
 
 
 def _remember(job: Job, flags: dict[str, bool]) -> None:
