@@ -10,6 +10,7 @@ from .forms import PLAIN, Form, forms
 from .units import counted
 
 Status = Literal["passed", "failed", "no gates"]
+_SAME = "not measurably faster or slower"
 
 
 class Headline(NamedTuple):
@@ -103,17 +104,18 @@ def speed_in_words(speedup: Mapping[str, Speedup]) -> str:
     return ", ".join(f"{words} at batch {_joined(sizes)}" for words, sizes in batches.items())
 
 
-_SAME = "not measurably faster or slower"
-
-
 def _speed(speed: Speedup) -> str:
     if speed.low > 1:
-        times = f"{speed.ratio:.2f} times"
-        return f"{'less than 1 %' if times == '1.00 times' else times} faster"
+        return f"{_times(speed.ratio)} faster"
     if speed.high < 1 and speed.ratio > 0:
-        times = f"{1 / speed.ratio:.2f} times"
-        return f"{'less than 1 %' if times == '1.00 times' else times} slower"
+        return f"{_times(1 / speed.ratio)} slower"
     return _SAME
+
+
+def _times(ratio: float) -> str:
+    """Return how many times in words; two decimals would make a small difference none."""
+    shown = f"{ratio:.2f}"
+    return "less than 1 %" if shown == "1.00" else f"{shown} times"
 
 
 def accuracy_in_words(form: ModelFigures, dense: ModelFigures, samples: int) -> str:

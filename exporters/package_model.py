@@ -85,16 +85,26 @@ def load_model(content: Buffer, what: str) -> PackableModel:
     constants = {tensor.name for tensor in proto.graph.initializer}
     constants |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
     inputs = [value for value in proto.graph.input if value.name not in constants]
-    metadata = {
-        message_text(entry.key): message_text(entry.value) for entry in proto.metadata_props
-    }
     return _packable(
         [_spec(value, what) for value in inputs],
         [_spec(value, what) for value in proto.graph.output],
-        metadata,
+        _metadata(proto),
         None if is_ort(content) else _opset(proto, what),
         what,
     )
+
+
+def stated_preprocessing(content: Buffer, what: str) -> Preprocessing | None:
+    """Return how samples are prepared for a model, whatever its inputs; None if it does not say.
+
+    Raises:
+        InputError: when it is no model within the limits, or what it says cannot be used.
+    """
+    return _preprocessing(_metadata(parse_outline(content, what)), what)
+
+
+def _metadata(proto: onnx.ModelProto) -> dict[str, str]:
+    return {message_text(entry.key): message_text(entry.value) for entry in proto.metadata_props}
 
 
 def open_packable(path: Path, what: str) -> PackableModel:

@@ -35,8 +35,8 @@ def write_report(run: Path, report: Report, *, recipe: str | None = None) -> Non
         InputError: when a file cannot be written, or the log cannot be read.
     """
     page = render(report, recipe, read_log(run))
+    write_text(run / PAGE_FILE, page)  # the larger one first: a full disk leaves neither
     write_json(run / REPORT_FILE, report.to_json())
-    write_text(run / PAGE_FILE, page)
 
 
 def read_report(path: Path) -> Report:

@@ -22,7 +22,7 @@ from ..exporters.figures import (
 from ..exporters.gates import check_gates
 from ..exporters.onnx_graph import read_model
 from ..exporters.onnx_wire import MAX_MODEL_BYTES
-from ..exporters.package_model import load_model
+from ..exporters.package_model import stated_preprocessing
 from ..exporters.report import PAGE_FILE, REPORT_FILE, write_report
 from ..exporters.run_log import read_log
 from ..exporters.session import PROVIDERS, SessionSettings, default_threads
@@ -269,7 +269,7 @@ def _check_out(out: Path) -> None:
 def _stated(model: Path) -> Values:
     """Return the data settings that an exported model states of itself."""
     what = f"model {str(model)!r}"
-    stated = load_model(read_bytes(model, "model", limit=MAX_MODEL_BYTES), what).preprocessing
+    stated = stated_preprocessing(read_bytes(model, "model", limit=MAX_MODEL_BYTES), what)
     if stated is None:
         return {}
     settings: Values = {"data": {"mean": list(stated.mean), "std": list(stated.std)}}

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from junitparser import JUnitXml
 
@@ -14,6 +15,7 @@ from wfpipe.cli.console import Terminal
 from wfpipe.cli.results import Results, take_results
 from wfpipe.support.errors import CheckFailed, InputError
 from wfpipe.tests.cli.program import wfpipe
+from wfpipe.tests.exporters.networks import write_linear
 from wfpipe.tests.exporters.package_samples import make_report
 
 FAILING, PASSING = make_report(), make_report(gates=[])
@@ -126,3 +128,18 @@ def test_a_folder_with_a_page_of_somebody_is_left_alone(tmp_path):
         result = wfpipe("validate", "m.onnx", "--against", "d.onnx", "--out", out, folder=tmp_path)
         assert (result.returncode, result.stdout) == (2, "")
         assert words in result.stderr
+
+
+def test_a_model_of_a_fixed_batch_is_measured_at_that_batch(tmp_path):
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(24, 5)).astype(np.float32), np.arange(24) % 3
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    write_linear(tmp_path / "model.onnx", generator.normal(size=(3, 5)), batch=8)
+    files = ["model.onnx", "--against", "model.onnx", "--data", "data.npz", "--json"]
+    runs = ["--set", "validate.runs=100", "--set"]
+    fits = wfpipe("validate", *files, *runs, "validate.batches=8", folder=tmp_path)
+    assert fits.returncode == 0, fits.stderr
+    assert list(json.loads(fits.stdout)["speedup"]) == ["8"]
+    other = wfpipe("validate", *files, *runs, "validate.batches=1", folder=tmp_path)
+    assert other.returncode == 2
+    assert "takes inputs of shape [8, 5], it fails on [1, 5]" in other.stderr.splitlines()[-1]
