@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 from .support.version import __version__
 
 if TYPE_CHECKING:
-    from .pipeline.directory import RunDirectory
-    from .pipeline.recipe import Recipe
-    from .pipeline.run import prune_and_export
+    from .pipeline.recipe.recipe import Recipe
+    from .pipeline.runs.directory import RunDirectory
+    from .pipeline.stages.run import prune_and_export
 
 __all__ = ["Recipe", "RunDirectory", "__version__", "prune_and_export"]
 
 _HOMES = {
-    "Recipe": ".pipeline.recipe",
-    "RunDirectory": ".pipeline.directory",
-    "prune_and_export": ".pipeline.run",
+    "Recipe": ".pipeline.recipe.recipe",
+    "RunDirectory": ".pipeline.runs.directory",
+    "prune_and_export": ".pipeline.stages.run",
 }
 
 

@@ -23,12 +23,12 @@ from time import perf_counter
 
 import torch
 
-from wfpipe.pipeline.pruning.bank import TensorBank
-from wfpipe.pipeline.pruning.evidence import Evidence
-from wfpipe.pipeline.pruning.layout import Layout
-from wfpipe.pipeline.pruning.memory_plan import Room, plan_memory
+from wfpipe.pipeline.pruning.gradients.bank import TensorBank
+from wfpipe.pipeline.pruning.gradients.evidence import Evidence
+from wfpipe.pipeline.pruning.memory.plan import Room, plan_memory
+from wfpipe.pipeline.pruning.memory.workspace import Demand
 from wfpipe.pipeline.pruning.step import Method, prune
-from wfpipe.pipeline.pruning.workspace import Demand
+from wfpipe.pipeline.pruning.tensors.layout import Layout
 
 ROWS, LAYERS, SPARSITY = 128, 10, 0.5
 REPETITIONS = {100_000: 7, 1_000_000: 5, 5_000_000: 3, 20_000_000: 2}

@@ -20,11 +20,11 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from wfpipe.pipeline.pruning.bank import TensorBank
-from wfpipe.pipeline.pruning.criterion import Fisher
-from wfpipe.pipeline.pruning.evidence import Evidence
-from wfpipe.pipeline.pruning.layout import Layout
-from wfpipe.pipeline.pruning.woodfisher import woodfisher
+from wfpipe.pipeline.pruning.criteria.criterion import Fisher
+from wfpipe.pipeline.pruning.criteria.woodfisher import woodfisher
+from wfpipe.pipeline.pruning.gradients.bank import TensorBank
+from wfpipe.pipeline.pruning.gradients.evidence import Evidence
+from wfpipe.pipeline.pruning.tensors.layout import Layout
 
 DAMPING = 1e-5
 REPETITIONS = 5

@@ -30,18 +30,18 @@ from wfpipe.benchmarks.recursion import Recursion
 from wfpipe.benchmarks.resnet20_cifar10 import WEIGHTS, unpacked
 from wfpipe.models.registry import load_model
 from wfpipe.pipeline.data.source import Data, open_data
-from wfpipe.pipeline.device import Placement, place
-from wfpipe.pipeline.gather import Gatherer
-from wfpipe.pipeline.held_back import write_back
-from wfpipe.pipeline.prune_settings import PRESETS, PruneSettings
-from wfpipe.pipeline.prune_setup import find_weights, set_up
-from wfpipe.pipeline.prune_step import PruneStep
-from wfpipe.pipeline.pruning.allocation import allocate
-from wfpipe.pipeline.pruning.criteria import CRITERIA
-from wfpipe.pipeline.pruning.criterion import Fisher
-from wfpipe.pipeline.pruning.layout import Layout
-from wfpipe.pipeline.pruning.patterns import single_weights
-from wfpipe.pipeline.recipe import resolve
+from wfpipe.pipeline.pruning.choice.allocation import allocate
+from wfpipe.pipeline.pruning.choice.patterns import single_weights
+from wfpipe.pipeline.pruning.criteria.criterion import Fisher
+from wfpipe.pipeline.pruning.criteria.registry import CRITERIA
+from wfpipe.pipeline.pruning.tensors.layout import Layout
+from wfpipe.pipeline.recipe.prune import PRESETS, PruneSettings
+from wfpipe.pipeline.recipe.reading import resolve
+from wfpipe.pipeline.runs.device import Placement, place
+from wfpipe.pipeline.steps.collect import Gatherer
+from wfpipe.pipeline.steps.held_back_loss import write_back
+from wfpipe.pipeline.steps.setup import find_weights, set_up
+from wfpipe.pipeline.steps.step import PruneStep
 from wfpipe.pipeline.training.evaluate import accuracy
 from wfpipe.support.progress import Silent
 

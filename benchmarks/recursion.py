@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wfpipe.pipeline.pruning.bank import Bank
-from wfpipe.pipeline.pruning.layout import Block, Layout, Run
+from wfpipe.pipeline.pruning.gradients.bank import Bank
+from wfpipe.pipeline.pruning.tensors.layout import Block, Layout, Run
 
 
 def inverse_by_recursion(G: Tensor, damping: float) -> Tensor:

@@ -23,9 +23,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wfpipe.pipeline.job import Parts, open_parts
-from wfpipe.pipeline.prune_step import PruneStep
-from wfpipe.pipeline.recipe import Recipe
+from wfpipe.pipeline.recipe.recipe import Recipe
+from wfpipe.pipeline.stages.opening import Parts, open_parts
+from wfpipe.pipeline.steps.step import PruneStep
 from wfpipe.support.progress import Silent
 
 GIB = 1 << 30

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wfpipe.exporters.denormals import flushing
-from wfpipe.exporters.latency import measure_in_sittings
-from wfpipe.exporters.onnx_file import export_onnx
-from wfpipe.exporters.session import SessionSettings, default_threads, open_session
-from wfpipe.exporters.statistics import speedup
+from wfpipe.exporters.documents.statistics import speedup
+from wfpipe.exporters.measuring.denormals import flushing
+from wfpipe.exporters.measuring.latency import measure_in_sittings
+from wfpipe.exporters.measuring.session import SessionSettings, default_threads, open_session
+from wfpipe.exporters.onnx.export import export_onnx
 from wfpipe.models.digits_cnn import DigitsCnn
 
 RUNS = 200  # as in the default recipe

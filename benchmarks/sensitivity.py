@@ -21,12 +21,13 @@ from torch.nn import functional as F
 
 from wfpipe.models.registry import load_model
 from wfpipe.pipeline.data.source import Data, open_data
-from wfpipe.pipeline.device import Placement, place
-from wfpipe.pipeline.gather import Gatherer
-from wfpipe.pipeline.prune_setup import find_weights, set_up
-from wfpipe.pipeline.prune_step import PruneStep
-from wfpipe.pipeline.recipe import Recipe, resolve
-from wfpipe.pipeline.sensitivity import DEFAULTS
+from wfpipe.pipeline.recipe.reading import resolve
+from wfpipe.pipeline.recipe.recipe import Recipe
+from wfpipe.pipeline.runs.device import Placement, place
+from wfpipe.pipeline.stages.sensitivity import DEFAULTS
+from wfpipe.pipeline.steps.collect import Gatherer
+from wfpipe.pipeline.steps.setup import find_weights, set_up
+from wfpipe.pipeline.steps.step import PruneStep
 from wfpipe.support.progress import Silent
 
 SPARSITIES = (0.5, 0.8)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from wfpipe.benchmarks.resnet20_cifar10 import run, unpacked
-from wfpipe.exporters.onnx_graph import read_model
+from wfpipe.exporters.reading.onnx_graph import read_model
 from wfpipe.exporters.variants.int8 import check_zeros_kept
 
 FORMS = "export.variants=[sparse,int8,fp16,ort]"

@@ -20,9 +20,9 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from wfpipe.exporters.onnx_file import export_onnx
-from wfpipe.exporters.package import write_package
-from wfpipe.exporters.signing import read_signing_key, write_key_pair
+from wfpipe.exporters.onnx.export import export_onnx
+from wfpipe.exporters.packaging.package import write_package
+from wfpipe.exporters.packaging.signing import read_signing_key, write_key_pair
 from wfpipe.models.resnet import resnet50
 
 SIZE, RUNS = 64, 5

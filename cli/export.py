@@ -19,7 +19,7 @@ def command(run: str, **options: Any) -> None:
     """
     reporter = terminal(options)
     directory = existing_run(run)
-    from ..pipeline.run import export_run
+    from ..pipeline.stages.run import export_run
 
     export_run(directory, reporter)
     reporter.say(f"sparse model: {directory.model}")

@@ -22,7 +22,7 @@ def command(file: str, as_json: bool, **options: Any) -> None:
     """
     verbose = options["verbose"]
     reporter = terminal(options)
-    from ..exporters.inspection import inspect_file
+    from ..exporters.packaging.inspection import inspect_file
 
     found = inspect_file(Path(file))
     if as_json:

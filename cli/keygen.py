@@ -21,7 +21,7 @@ def command(out: str, **options: Any) -> None:
     reporter = terminal(options)
     if Path(out).name in ("", ".", "..") or out.endswith(("/", "\\")):
         raise InputError(f"--out {out!r} must end in the start of a file name")
-    from ..exporters.signing import write_key_pair
+    from ..exporters.packaging.signing import write_key_pair
 
     private, public = Path(f"{out}.pem"), Path(f"{out}.pub.pem")
     key = write_key_pair(private, public)

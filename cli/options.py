@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..pipeline.directory import RunDirectory
-from ..pipeline.recipe import (
-    Values,
-    merge,
-    parse_assignment,
-    read_recipe_file,
-    section_models,
-)
+from ..pipeline.recipe.reading import Values, merge, parse_assignment, read_recipe_file
+from ..pipeline.recipe.recipe import section_models
+from ..pipeline.runs.directory import RunDirectory
 from ..support.errors import InputError
 from .console import Terminal
 
 if TYPE_CHECKING:
-    from ..exporters.signing import SigningKey
+    from ..exporters.packaging.signing import SigningKey
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -108,7 +103,7 @@ def signing_key(options: dict[str, Any]) -> SigningKey | None:
     path = options.pop("sign")
     if path is None:
         return None
-    from ..exporters.signing import read_signing_key
+    from ..exporters.packaging.signing import read_signing_key
 
     return read_signing_key(Path(path), "--sign")
 

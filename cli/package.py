@@ -20,7 +20,7 @@ def command(run: str, **options: Any) -> None:
     reporter = terminal(options)
     sign = signing_key(options)
     directory = existing_run(run)
-    from ..pipeline.run import package_run
+    from ..pipeline.stages.run import package_run
 
     package_run(directory, reporter, sign)
     signed = f", signed by the key {sign.public.fingerprint[:16]}" if sign else ""

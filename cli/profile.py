@@ -41,10 +41,13 @@ def command(package: str, **options: Any) -> int:
     reporter = terminal(options, all_on_stderr=as_json)
     threads, batches = (_numbers(f"--{name}", options[name]) for name in ("threads", "batch"))
     allowed = _allowed(options["max_slowdown"], options["baseline"])
-    from ..exporters.profile import profile_package, this_machine
-    from ..exporters.profile_figures import check_comparable, compare, profile_table, read_profile
-    from ..exporters.signing import read_public_key
-    from ..exporters.verify import checked_package
+    from ..exporters.documents.profile import read_profile
+    from ..exporters.judging.profile_change import check_comparable, compare
+    from ..exporters.measuring.environment import this_machine
+    from ..exporters.packaging.profile import profile_package
+    from ..exporters.packaging.signing import read_public_key
+    from ..exporters.packaging.verify import checked_package
+    from ..exporters.reporting.profile_table import profile_table
 
     key = options["public_key"]
     public = read_public_key(Path(key), "--public-key") if key else None

@@ -22,8 +22,8 @@ def command(**options: Any) -> None:
     """
     reporter = terminal(options)
     request = open_request(options)
-    from ..pipeline.job import open_job
-    from ..pipeline.run import prune_job
+    from ..pipeline.stages.opening import open_job
+    from ..pipeline.stages.run import prune_job
 
     with request.telling_how_to_continue():
         job = open_job(

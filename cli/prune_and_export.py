@@ -41,10 +41,10 @@ def command(**options: Any) -> int:
         accepted = options.pop("baseline")
         sign = signing_key(options)
         request = open_request(options)
-        from ..exporters.read_baseline import read_baseline
+        from ..exporters.judging.read_baseline import read_baseline
 
         baseline = read_baseline(Path(accepted)) if accepted else None
-        from ..pipeline.run import prune_and_export
+        from ..pipeline.stages.run import prune_and_export
 
         with request.telling_how_to_continue():
             report = prune_and_export(

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ..pipeline.recipe import describe_defaults, read_recipe_file, resolve
+from ..pipeline.recipe.describing import describe_defaults
+from ..pipeline.recipe.reading import read_recipe_file, resolve
 from .options import output_options, terminal
 
 

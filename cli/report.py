@@ -21,7 +21,7 @@ def command(runs: tuple[str, ...], out: str | None, overwrite: bool, **options: 
     with the best front marked.
     """
     reporter = terminal(options)
-    from ..exporters.report_pages import write_pages
+    from ..exporters.reporting.report_pages import write_pages
 
     written = write_pages([Path(run) for run in runs], Path(out) if out else None, overwrite)
     reporter.say(f"report: {written}")

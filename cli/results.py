@@ -18,8 +18,8 @@ from .console import Terminal
 from .explain import CHECK_FAILED, explain
 
 if TYPE_CHECKING:
-    from ..exporters.figures import Report
-    from ..exporters.outcome import Problem
+    from ..exporters.documents.report import Report
+    from ..exporters.judging.outcome import Problem
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 """Names the file that becomes the summary page of a job (GitHub, Forgejo, Gitea)."""
@@ -63,7 +63,7 @@ class Results:
         return 0 if report.passed else CHECK_FAILED
 
     def _fail(self, line: str, *, check_failed: bool) -> None:
-        from ..exporters.outcome import Problem
+        from ..exporters.judging.outcome import Problem
 
         try:
             self._write(Problem(line, check_failed))
@@ -71,8 +71,8 @@ class Results:
             click.echo(f"wfpipe: warning: {error}", err=True)
 
     def _write(self, outcome: Report | Problem) -> None:
-        from ..exporters.junit import junit_xml
-        from ..exporters.markdown import markdown
+        from ..exporters.reporting.junit import junit_xml
+        from ..exporters.reporting.markdown import markdown
 
         if self.junit is not None:
             write_text(self.junit, junit_xml(self.command, outcome))
@@ -103,10 +103,10 @@ def take_results(
 
 def show_report(report: Report, reporter: Terminal) -> None:
     """Print the tables, the verdict in a sentence and in full, and the gates that decide."""
-    from ..exporters.forms_table import forms_table
-    from ..exporters.headline import headline
-    from ..exporters.outcome import checks, others
-    from ..exporters.report import figures_table
+    from ..exporters.judging.headline import headline
+    from ..exporters.judging.outcome import checks, others
+    from ..exporters.reporting.forms_table import forms_table
+    from ..exporters.reporting.report import figures_table
 
     reporter.table(figures_table(report))
     if table := forms_table(report):

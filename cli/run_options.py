@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from ..pipeline.directory import RunDirectory, continued_recipe, default_directory
-from ..pipeline.recipe import Recipe, resolve
+from ..pipeline.recipe.reading import resolve
+from ..pipeline.recipe.recipe import Recipe
+from ..pipeline.runs.directory import RunDirectory, continued_recipe, default_directory
 from ..support.errors import InputError
 from .options import FLAGS, Command, layers
 

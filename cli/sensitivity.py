@@ -35,7 +35,7 @@ def command(
     """
     reporter = terminal(options)
     file, flags = layers(options)
-    from ..pipeline.sensitivity import (
+    from ..pipeline.stages.sensitivity import (
         Files,
         measure_sensitivity,
         parse_sparsities,

@@ -41,10 +41,10 @@ def command(model: str, dense: str, out: str | None, **options: Any) -> int:
         reporter = terminal(options, all_on_stderr=results.as_json)
         accepted = options.pop("baseline")
         file, flags = layers(options)
-        from ..exporters.read_baseline import read_baseline
+        from ..exporters.judging.read_baseline import read_baseline
 
         baseline = read_baseline(Path(accepted)) if accepted else None
-        from ..pipeline.measure import validate_models
+        from ..pipeline.stages.measure import validate_models
 
         report = validate_models(
             Path(model),

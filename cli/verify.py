@@ -25,8 +25,8 @@ def command(package: str, public_key: str | None, **options: Any) -> None:
     Exit codes: 0 all is well, 2 not a readable package, 3 a check failed.
     """
     reporter = terminal(options)
-    from ..exporters.signing import read_public_key
-    from ..exporters.verify import verify_package
+    from ..exporters.packaging.signing import read_public_key
+    from ..exporters.packaging.verify import verify_package
 
     key = read_public_key(Path(public_key), "--public-key") if public_key else None
     result = verify_package(Path(package), key)

@@ -10,8 +10,8 @@ import onnx
 from ...support.errors import InputError
 from ...support.files import write_bytes
 from ...support.version import __version__
-from ..onnx_graph import constants, read_model, to_array
-from ..quiet import quiet
+from ..measuring.library_output import quiet
+from ..reading.onnx_graph import constants, read_model, to_array
 
 _LARGEST = float(np.finfo(np.float16).max)
 

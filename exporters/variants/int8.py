@@ -22,10 +22,10 @@ from onnxruntime.quantization import (
 from ...support.errors import CheckFailed, InputError, unknown
 from ...support.files import write_bytes
 from ...support.version import __version__
-from ..choices import Method
-from ..onnx_clean import set_metadata
-from ..onnx_graph import graphs, read_model, to_array, weights
-from ..quiet import quiet
+from ..documents.export_choices import Method
+from ..measuring.library_output import quiet
+from ..onnx.clean import set_metadata
+from ..reading.onnx_graph import graphs, read_model, to_array, weights
 
 Array = np.ndarray[Any, Any]
 

@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from ...support.errors import InputError
 from ...support.files import replacing, write_text
-from ..quiet import captured_stderr, quiet
+from ..measuring.library_output import captured_stderr, quiet
 
 
 def write_ort(source: Path, path: Path, operators: Path) -> tuple[str, ...]:

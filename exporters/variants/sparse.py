@@ -14,7 +14,7 @@ from onnx import GraphProto, SparseTensorProto, TensorProto
 
 from ...support.errors import InputError
 from ...support.files import write_bytes
-from ..onnx_graph import read_model, to_array
+from ..reading.onnx_graph import read_model, to_array
 
 _TYPES = {TensorProto.FLOAT, TensorProto.DOUBLE}
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...exporters.preprocessing import Preprocessing
+from ...exporters.documents.preprocessing import Preprocessing
 from ...models.sources import is_factory
 from ...support.errors import InputError, unknown
 from ...support.memory import available_memory
 from ...support.progress import Reporter
-from ..recipe import DataSettings
+from ..recipe.data import DataSettings
 from .arrays import ArrayReader, open_npz
 from .augment import Augmentation
 from .digits import CLASS_NAMES, load_digits

@@ -10,16 +10,16 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from .allocation import Allocation, allocate
-from .criteria import CRITERIA
-from .criterion import Criterion, Fisher, Update
-from .evidence import Evidence, Need
-from .layout import Layout
-from .limits import Limits
-from .pattern import Pattern
-from .patterns import units
-from .prunables import Axes
-from .swaps import exchange
+from .choice.allocation import Allocation, allocate
+from .choice.limits import Limits
+from .choice.pattern import Pattern
+from .choice.patterns import units
+from .choice.swaps import exchange
+from .criteria.criterion import Criterion, Fisher, Update
+from .criteria.registry import CRITERIA
+from .gradients.evidence import Evidence, Need
+from .tensors.layout import Layout
+from .tensors.prunables import Axes
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from .criterion import Fisher
+from .criteria.criterion import Fisher
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ..device import Placement
+from ..runs.device import Placement
 
 
 @torch.no_grad()

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ...support.errors import InputError
 from ...support.progress import Task
-from ..device import Placement
-from ..pruning.masks import Masks, Weights, mask_gradients, mask_optimizer, mask_weights
-from ..recipe import FinetuneSettings
+from ..pruning.tensors.masks import Masks, Weights, mask_gradients, mask_optimizer, mask_weights
+from ..recipe.finetune import FinetuneSettings
+from ..runs.device import Placement
 from .distillation import Loss
 from .learning_rate import warmup_cosine
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..recipe import FinetuneSettings
+from ..recipe.finetune import FinetuneSettings
 
 
 def build_optimizer(module: nn.Module, settings: FinetuneSettings) -> torch.optim.Optimizer:

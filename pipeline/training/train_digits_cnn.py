@@ -15,8 +15,9 @@ from ...models.digits_cnn import DigitsCnn
 from ...support.files import write_bytes
 from ...support.progress import Silent
 from ..data.source import open_data
-from ..device import place
-from ..recipe import DataSettings, FinetuneSettings
+from ..recipe.data import DataSettings
+from ..recipe.finetune import FinetuneSettings
+from ..runs.device import place
 from .distillation import label_loss
 from .evaluate import accuracy
 from .finetune import Span, train_epoch

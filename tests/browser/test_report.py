@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wfpipe.exporters.comparison import render_comparison
-from wfpipe.exporters.figures import LayerFigures, Report
-from wfpipe.exporters.html import render
+from wfpipe.exporters.documents.report import LayerFigures, Report
+from wfpipe.exporters.reporting.comparison import render_comparison
+from wfpipe.exporters.reporting.html import render
 from wfpipe.tests.browser.chromium import NAMES, TOO_WIDE, Browser, Visit, chromium, find_chromium
 from wfpipe.tests.exporters.package_samples import make_report
 from wfpipe.tests.exporters.report_samples import EVENTS, full_report, variant

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from junitparser import Failure, JUnitXml, TestSuite
 
-from wfpipe.exporters.report import write_report
-from wfpipe.exporters.sizes import deflated_bytes
-from wfpipe.exporters.zeros import layer_figures
-from wfpipe.pipeline.recipe import parse_assignment, resolve
+from wfpipe.exporters.measuring.sizes import deflated_bytes
+from wfpipe.exporters.onnx.zeros import layer_figures
+from wfpipe.exporters.reporting.report import write_report
+from wfpipe.pipeline.recipe.reading import parse_assignment, resolve
 from wfpipe.tests.ci.jobs import Job, documented, page, run_github_job, run_gitlab_job
 from wfpipe.tests.ci.workspace import BAD, GOOD, write_dense, write_images, write_pruned
 from wfpipe.tests.cli.program import PROGRAM

@@ -17,8 +17,8 @@ import torch
 from onnx import numpy_helper
 from PIL import Image
 
-from wfpipe.exporters.onnx_file import export_onnx
-from wfpipe.exporters.preprocessing import Preprocessing
+from wfpipe.exporters.documents.preprocessing import Preprocessing
+from wfpipe.exporters.onnx.export import export_onnx
 from wfpipe.models.registry import load_model
 from wfpipe.pipeline.data.digits import load_digits
 

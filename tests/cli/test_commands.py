@@ -14,11 +14,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from wfpipe.cli.main import COMMANDS
-from wfpipe.exporters.archive import read_archive
-from wfpipe.exporters.document_schemas import shipped_schema
-from wfpipe.exporters.signing import read_public_key, write_key_pair
-from wfpipe.exporters.verify import verify_package
-from wfpipe.pipeline.recipe import Recipe
+from wfpipe.exporters.documents.json_schemas import shipped_schema
+from wfpipe.exporters.packaging.signing import read_public_key, write_key_pair
+from wfpipe.exporters.packaging.verify import verify_package
+from wfpipe.exporters.reading.archive import read_archive
+from wfpipe.pipeline.recipe.recipe import Recipe
 from wfpipe.tests.cli.program import PROGRAM, wfpipe
 
 QUICK = ["--epochs", 1, "--set", "prune.gradients=16", "--set", "validate.runs=100"]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from wfpipe.exporters.archive import read_archive, write_archive
-from wfpipe.exporters.package import write_package
-from wfpipe.exporters.signing import read_signing_key
+from wfpipe.exporters.packaging.package import write_package
+from wfpipe.exporters.packaging.signing import read_signing_key
+from wfpipe.exporters.reading.archive import read_archive, write_archive
 from wfpipe.tests.cli.program import PROGRAM, environment, wfpipe
 from wfpipe.tests.exporters.package_samples import golden_inputs, write_model
 

@@ -12,7 +12,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from wfpipe.exporters.figures import (
+from wfpipe.exporters.documents.manifest import MANIFEST_FILE, Manifest
+from wfpipe.exporters.documents.preprocessing import Preprocessing
+from wfpipe.exporters.documents.report import (
     Environment,
     GateResult,
     Latency,
@@ -21,9 +23,7 @@ from wfpipe.exporters.figures import (
     Report,
     Speedup,
 )
-from wfpipe.exporters.manifest import MANIFEST_FILE, Manifest
-from wfpipe.exporters.package import describe_file, write_package
-from wfpipe.exporters.preprocessing import Preprocessing
+from wfpipe.exporters.packaging.package import describe_file, write_package
 from wfpipe.support.errors import CheckFailed, InputError
 
 CLASSES = ("cat", "dog", "bird")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wfpipe.exporters.figures import (
+from wfpipe.exporters.documents.report import (
     GateResult,
     Latency,
     LayerFigures,
@@ -13,7 +13,7 @@ from wfpipe.exporters.figures import (
     Speedup,
     VariantFigures,
 )
-from wfpipe.exporters.run_log import Event
+from wfpipe.exporters.documents.run_log import Event
 from wfpipe.tests.exporters.package_samples import make_report, model_figures
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from wfpipe.exporters.onnx_walk import walk
+from wfpipe.exporters.reading.onnx_walk import walk
 
 from .mutate_bytes import mutate_bytes, number, text
 

@@ -16,11 +16,11 @@ import torch
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from wfpipe.exporters.archive import read_archive
+from wfpipe.exporters.reading.archive import read_archive
 from wfpipe.exporters.variants.ort_format import write_ort
 from wfpipe.models.registry import NETWORKS
-from wfpipe.pipeline.recipe import Recipe
-from wfpipe.pipeline.state import State
+from wfpipe.pipeline.recipe.recipe import Recipe
+from wfpipe.pipeline.runs.state import State
 from wfpipe.tests.exporters.package_samples import (
     golden_inputs,
     linear_model,

@@ -11,24 +11,24 @@ from random import Random
 import numpy as np
 
 from wfpipe.cli.main import main
-from wfpipe.exporters.accuracy import accuracy
-from wfpipe.exporters.archive import unpack_archive
-from wfpipe.exporters.baseline import Candidate, Planned, Tolerances
-from wfpipe.exporters.comparison import render_comparison
-from wfpipe.exporters.html import render
-from wfpipe.exporters.junit import junit_xml
-from wfpipe.exporters.markdown import markdown
-from wfpipe.exporters.onnx_graph import read_model
-from wfpipe.exporters.onnx_wire import memory_limit
-from wfpipe.exporters.report import read_report
-from wfpipe.exporters.report_baseline import read_report_baseline
-from wfpipe.exporters.session import SessionSettings, open_session
-from wfpipe.exporters.sizes import nonzeros
-from wfpipe.exporters.zeros import layer_figures
+from wfpipe.exporters.documents.report import read_report
+from wfpipe.exporters.judging.baseline import Candidate, Planned, Tolerances
+from wfpipe.exporters.judging.report_baseline import read_report_baseline
+from wfpipe.exporters.measuring.accuracy import accuracy
+from wfpipe.exporters.measuring.session import SessionSettings, open_session
+from wfpipe.exporters.measuring.sizes import nonzeros
+from wfpipe.exporters.onnx.zeros import layer_figures
+from wfpipe.exporters.reading.archive import unpack_archive
+from wfpipe.exporters.reading.onnx_graph import read_model
+from wfpipe.exporters.reading.onnx_wire import memory_limit
+from wfpipe.exporters.reporting.comparison import render_comparison
+from wfpipe.exporters.reporting.html import render
+from wfpipe.exporters.reporting.junit import junit_xml
+from wfpipe.exporters.reporting.markdown import markdown
 from wfpipe.models.weights import fit_state_dict, read_state_dict
 from wfpipe.pipeline.data.source import open_data
-from wfpipe.pipeline.recipe import resolve
-from wfpipe.pipeline.state import check_state, load_state
+from wfpipe.pipeline.recipe.reading import resolve
+from wfpipe.pipeline.runs.state import check_state, load_state
 from wfpipe.support.progress import Silent
 from wfpipe.tests.exporters.package_samples import repacked
 

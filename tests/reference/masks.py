@@ -8,7 +8,7 @@ from itertools import combinations, product
 import torch
 from torch import Tensor
 
-from wfpipe.pipeline.pruning.prunables import Axes
+from wfpipe.pipeline.pruning.tensors.prunables import Axes
 
 
 def removal_loss(v: Tensor, F: Tensor, removed: Sequence[int]) -> float:

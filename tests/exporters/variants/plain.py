@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from wfpipe.exporters.session import SessionSettings, open_session
+from wfpipe.exporters.measuring.session import SessionSettings, open_session
 from wfpipe.tests.exporters.networks import Array
 
 INPUTS = np.random.default_rng(0).normal(size=(70, 3, 8, 8)).astype(np.float32)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from wfpipe.exporters.onnx_graph import read_model, to_array, weights
+from wfpipe.exporters.reading.onnx_graph import read_model, to_array, weights
 from wfpipe.exporters.variants.fp16 import write_fp16
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.variants.plain import METADATA, outputs, write_plain

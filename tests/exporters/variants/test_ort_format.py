@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wfpipe.exporters.session import SessionSettings, open_session
-from wfpipe.exporters.sizes import nonzeros
+from wfpipe.exporters.measuring.session import SessionSettings, open_session
+from wfpipe.exporters.measuring.sizes import nonzeros
 from wfpipe.exporters.variants.ort_format import write_ort
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.networks import write_linear

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from wfpipe.exporters.onnx_graph import written_out
+from wfpipe.exporters.onnx.zeros import layer_figures
+from wfpipe.exporters.reading.onnx_graph import written_out
 from wfpipe.exporters.variants.fp16 import write_fp16
 from wfpipe.exporters.variants.int8 import write_int8
 from wfpipe.exporters.variants.sparse import sparse_tensor, write_sparse
-from wfpipe.exporters.zeros import layer_figures
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.variants.plain import INPUTS, write_plain
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 
-from wfpipe.exporters.sizes import nonzeros
+from wfpipe.exporters.measuring.sizes import nonzeros
 from wfpipe.exporters.variants.sparse import sparse_tensor, write_sparse
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.networks import Array, write_linear

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from wfpipe.pipeline.data.source import Data, open_data
-from wfpipe.pipeline.recipe import DataSettings
+from wfpipe.pipeline.recipe.data import DataSettings
 from wfpipe.support.progress import Silent, Task
 
 

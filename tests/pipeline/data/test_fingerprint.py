@@ -5,7 +5,7 @@ import pytest
 
 from wfpipe.pipeline.data.fingerprint import fingerprint
 from wfpipe.pipeline.data.source import open_data
-from wfpipe.pipeline.recipe import DataSettings
+from wfpipe.pipeline.recipe.data import DataSettings
 from wfpipe.support.progress import Silent
 
 

@@ -5,20 +5,20 @@ from typing import get_args
 import pytest
 import torch
 
-from wfpipe.pipeline.prune_settings import PruneSettings
-from wfpipe.pipeline.pruning.allocation import Allocation
-from wfpipe.pipeline.pruning.bank import TensorBank
-from wfpipe.pipeline.pruning.criteria import CRITERIA
-from wfpipe.pipeline.pruning.criterion import Fisher, Update
-from wfpipe.pipeline.pruning.evidence import Evidence, KroneckerFactors
-from wfpipe.pipeline.pruning.gradients import Labels
-from wfpipe.pipeline.pruning.layout import Layout
-from wfpipe.pipeline.pruning.limits import Limits
-from wfpipe.pipeline.pruning.pattern import parse_pattern
-from wfpipe.pipeline.pruning.patterns import check_pattern
-from wfpipe.pipeline.pruning.prunables import Axes
-from wfpipe.pipeline.pruning.schedule import Schedule
+from wfpipe.pipeline.pruning.choice.allocation import Allocation
+from wfpipe.pipeline.pruning.choice.limits import Limits
+from wfpipe.pipeline.pruning.choice.patterns import check_pattern
+from wfpipe.pipeline.pruning.criteria.criterion import Fisher, Update
+from wfpipe.pipeline.pruning.criteria.registry import CRITERIA
+from wfpipe.pipeline.pruning.gradients.bank import TensorBank
+from wfpipe.pipeline.pruning.gradients.evidence import Evidence, KroneckerFactors
+from wfpipe.pipeline.pruning.gradients.rows import Labels
 from wfpipe.pipeline.pruning.step import Method, prune
+from wfpipe.pipeline.pruning.tensors.layout import Layout
+from wfpipe.pipeline.pruning.tensors.prunables import Axes
+from wfpipe.pipeline.pruning.tensors.schedule import Schedule
+from wfpipe.pipeline.recipe.prune import PruneSettings
+from wfpipe.pipeline.steps.pattern import pattern_of
 from wfpipe.tests.reference import fisher as reference
 
 LAYOUT = Layout({"a": torch.empty(2, 4), "b": torch.empty(1, 4)})
@@ -66,7 +66,7 @@ def test_sparsity_is_met_and_pruned_weights_stay_pruned(criterion, allocation, u
 @pytest.mark.parametrize("pattern", ["2:4", "1:2", "block:2:in", "block:2:out"])
 def test_every_criterion_obeys_every_pattern(criterion, pattern):
     w, keep, evidence, _ = problem(seed=1)
-    method = Method(criterion, pattern=parse_pattern(pattern), fisher=Fisher(1e-3))
+    method = Method(criterion, pattern=pattern_of(pattern), fisher=Fisher(1e-3))
     outcome = step(w, keep, evidence, 0.5, method)
     for name, mask in LAYOUT.split(outcome.keep).items():
         assert check_pattern(mask, method.pattern, AXES[name])

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from wfpipe.pipeline.pruning.criterion import Fisher
-from wfpipe.pipeline.pruning.fisher import FactorisationError
+from wfpipe.pipeline.pruning.criteria.criterion import Fisher
+from wfpipe.pipeline.pruning.curvature.fisher import FactorisationError
 from wfpipe.pipeline.pruning.tuning import choose, neighbours
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from wfpipe.pipeline.device import place
+from wfpipe.pipeline.runs.device import place
 from wfpipe.pipeline.training.evaluate import accuracy
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from wfpipe.pipeline.device import place
-from wfpipe.pipeline.recipe import FinetuneSettings
+from wfpipe.pipeline.recipe.finetune import FinetuneSettings
+from wfpipe.pipeline.runs.device import place
 from wfpipe.pipeline.training.distillation import label_loss
 from wfpipe.pipeline.training.finetune import Span, train_epoch
 from wfpipe.pipeline.training.optimizer import build_optimizer

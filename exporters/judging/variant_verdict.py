@@ -1,0 +1,63 @@
+"""What each form of a pruned model gains over the plain file and what it costs, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..documents.report import ModelFigures, Report, VariantFigures
+from ..documents.units import format_bytes
+from .headline import intervals_overlap, speed_in_words
+from .pick import nearest_miss
+
+
+def variants_verdict(plain: ModelFigures, variants: Mapping[str, VariantFigures]) -> str:
+    """Say of each form what it gains in size and speed, and what it costs in accuracy; a line each.
+
+    Args:
+        plain: figures of the plain file.
+        variants: the other forms, by name; one that failed is named with the reason.
+    """
+    return "\n".join(_sentence(name, form, plain) for name, form in variants.items())
+
+
+def choice_in_words(report: Report) -> str:
+    """Say which form ships and by what rule, or which one comes nearest; empty without a rule."""
+    if report.pick is None:
+        return ""
+    if report.picked is None:
+        return f"No form passes all gates, {nearest_miss(report)}."
+    return f"{report.picked} ships: the {report.pick} of the forms that pass all gates."
+
+
+def _sentence(name: str, form: VariantFigures, plain: ModelFigures) -> str:
+    figures = form.figures
+    if form.failure is not None or figures is None:
+        return f"{name} could not be used: {form.failure}."
+    speed = f"{speed_in_words(form.speedup)} than dense" if form.speedup else ""
+    parts = [_size(figures, plain), _accuracy(form, figures, plain), speed]
+    return f"{name}: {', '.join(part for part in parts if part)}."
+
+
+def _size(figures: ModelFigures, plain: ModelFigures) -> str:
+    ratio = plain.file_bytes / figures.file_bytes
+    change = "as large as the plain file"
+    if ratio >= 1.005:
+        change = f"{ratio:.2f} times smaller than the plain file"
+    elif ratio <= 0.995:
+        change = f"{1 / ratio:.2f} times larger than the plain file"
+    return (
+        f"{change} ({format_bytes(figures.file_bytes)}, compressed "
+        f"{format_bytes(figures.deflated_bytes)} against {format_bytes(plain.deflated_bytes)})"
+    )
+
+
+def _accuracy(form: VariantFigures, figures: ModelFigures, plain: ModelFigures) -> str:
+    if form.parity == 0:
+        return "the same outputs"
+    if figures.accuracy is None or plain.accuracy is None:
+        return ""
+    change = figures.accuracy - plain.accuracy
+    if round(change, 2) == 0:
+        return "the same accuracy"
+    words = f"accuracy {abs(change):.2f} points {'higher' if change > 0 else 'lower'}"
+    return f"{words} (the 95 % intervals overlap)" if intervals_overlap(figures, plain) else words

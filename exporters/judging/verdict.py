@@ -1,0 +1,89 @@
+"""What pruning gained and what it cost, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..documents.report import ModelFigures, Speedup
+from ..documents.units import format_bytes
+from ..measuring.session import ON_GPU
+from .headline import intervals_overlap
+
+
+def verdict(
+    pruned: ModelFigures, dense: ModelFigures, speedups: Mapping[str, Speedup], provider: str
+) -> str:
+    """Say what was gained in size, what it cost in accuracy, and whether it is faster.
+
+    Of the plain file; :mod:`exporters.judging.variant_verdict` has the other forms.
+
+    Where the 95 % interval of the speed ratio does not lie above 1 at every batch size, it says
+    so, why, and what would make the model faster.
+
+    Args:
+        pruned: figures of the pruned file.
+        dense: figures of the file that it is compared against.
+        speedups: dense p50 / pruned p50 by batch size.
+        provider: the execution provider that ONNX Runtime used.
+    """
+    parts = [_size(pruned, dense), _accuracy(pruned, dense)]
+    faster = [size for size, ratio in speedups.items() if ratio.low > 1]
+    slower = [size for size, ratio in speedups.items() if ratio.high < 1]
+    same = [size for size in speedups if size not in faster and size not in slower]
+    if faster:
+        parts.append(f"It is faster: {_ratios(speedups, faster)}.")
+    if same:
+        parts.append(
+            f"Pruning did not make it faster in this runtime: {_ratios(speedups, same)}, "
+            "where 1 means equal."
+        )
+    if slower:
+        parts.append(f"It is slower in this runtime: {_ratios(speedups, slower)}.")
+    if same or slower:
+        parts.append(_advice(provider))
+    return " ".join(part for part in parts if part)
+
+
+def _size(pruned: ModelFigures, dense: ModelFigures) -> str:
+    ratio = dense.deflated_bytes / pruned.deflated_bytes
+    change = f"{ratio:.2f} times smaller" if ratio >= 1.005 else "no smaller"
+    as_large = 0.98 < pruned.file_bytes / dense.file_bytes < 1.02
+    why = ", as ONNX stores zeros like other numbers" if as_large else ""
+    return (
+        f"Compressed, the pruned model is {change} ({format_bytes(pruned.deflated_bytes)} against "
+        f"{format_bytes(dense.deflated_bytes)}); uncompressed it takes "
+        f"{format_bytes(pruned.file_bytes)} against {format_bytes(dense.file_bytes)}{why}."
+    )
+
+
+def _accuracy(pruned: ModelFigures, dense: ModelFigures) -> str:
+    if pruned.accuracy is None or dense.accuracy is None:
+        return ""
+    change = pruned.accuracy - dense.accuracy
+    if round(change, 2) == 0:
+        return f"Accuracy is {pruned.accuracy:.2f} %, that of the dense model."
+    word = "above" if change > 0 else "below"
+    shown = ", and the 95 % intervals overlap" if intervals_overlap(pruned, dense) else ""
+    return (
+        f"Accuracy is {pruned.accuracy:.2f} %, {abs(change):.2f} points {word} the dense model's "
+        f"{dense.accuracy:.2f} %{shown}."
+    )
+
+
+def _ratios(speedups: Mapping[str, Speedup], sizes: list[str]) -> str:
+    shown = (
+        f"at batch {size} dense / pruned is {speedups[size].ratio:.3f} "
+        f"(95 % interval {speedups[size].low:.3f} to {speedups[size].high:.3f})"
+        for size in sizes
+    )
+    return ", ".join(shown)
+
+
+def _advice(provider: str) -> str:
+    device = "GPU" if provider in ON_GPU else "CPU"
+    return (
+        f"ONNX Runtime's {device} kernels are dense: they multiply by zeros as by any number, so "
+        "zeros at any place gain size and not time. What can be faster, on hardware made for it: "
+        "whole channels removed, 2:4 sparsity with TensorRT's sparse kernels, int8 quantisation, "
+        "or a runtime with sparse kernels."
+    )

@@ -1,0 +1,75 @@
+"""What an ONNX file costs to store, to send and to load."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto
+
+from ..reading.onnx_graph import graphs, read_model, to_array
+from .session import SessionSettings, open_session
+
+_CHUNK = 1 << 20
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+
+def file_bytes(path: Path) -> int:
+    """Return the size of the file in bytes."""
+    return path.stat().st_size
+
+
+def deflated_bytes(path: Path) -> int:
+    """Return the bytes of the file's content as a raw DEFLATE stream (zlib, level 9).
+
+    That is the content's size inside a zip archive or under HTTP compression, less their headers.
+    """
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    total = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            total += len(deflate.compress(chunk))
+    return total + len(deflate.flush())
+
+
+def nonzeros(path: Path) -> int:
+    """Return how many numbers in the file's float and quantised tensors are not zero.
+
+    Those of a sparse tensor count like those of a plain one; a quantised number is zero where it
+    equals the zero point, which wfpipe keeps at 0 for weights.
+
+    Raises:
+        InputError: when the file is not a readable ONNX file or one in ONNX Runtime's format.
+    """
+    model = read_model(path)
+    quantised = {
+        node.input[0]
+        for graph in graphs(model.graph)
+        for node in graph.node
+        if node.op_type == "DequantizeLinear"
+    }
+    return sum(
+        int(np.count_nonzero(to_array(tensor, path)))
+        for graph in graphs(model.graph)
+        for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer))
+        if tensor.data_type in _FLOATS or tensor.name in quantised
+    )
+
+
+def load_ms(path: Path, settings: SessionSettings, repeats: int = 5) -> float:
+    """Return the median time in milliseconds to open a session from the file, of ``repeats``.
+
+    The file is in the operating system's cache then: the time is that of reading, optimising
+    and preparing the graph.
+
+    Raises:
+        InputError: when the file cannot be opened so.
+    """
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter_ns()
+        open_session(path, settings)
+        times.append((time.perf_counter_ns() - start) / 1e6)
+    return float(np.median(times))

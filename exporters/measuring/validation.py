@@ -1,0 +1,225 @@
+"""Measure the forms of a pruned model beside the dense one, in the runtime that they ship to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from ...support.errors import CheckFailed, InputError
+from ...support.progress import Reporter
+from ..documents.report import ModelFigures, Speedup, VariantFigures
+from ..documents.statistics import speedup, summarise, wilson
+from .accuracy import Accuracy, Batch, accuracy
+from .denormals import flushing
+from .inference import predict
+from .latency import Times, measure_in_sittings, plan_sittings
+from .memory import peak_memory
+from .session import SessionSettings, open_session
+from .sizes import deflated_bytes, file_bytes, load_ms, nonzeros
+
+Array = np.ndarray[Any, Any]
+Batches = Callable[[], Iterable[Batch]]
+
+_CHUNK = 64
+_REQUIRED = ("pruned", "dense")
+
+
+@dataclass(frozen=True)
+class Form:
+    """A file to measure beside the plain one, made from it.
+
+    ``tolerance`` is the largest difference of outputs to the plain file's, relative to their
+    largest; 0 asks for the same bits, None for nothing.
+    """
+
+    path: Path
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured; a form that failed has its reason and no figures."""
+
+    dense: ModelFigures
+    pruned: ModelFigures
+    speedup: dict[str, Speedup]
+    variants: dict[str, VariantFigures]
+
+
+def validate_files(
+    pruned: Path,
+    dense: Path,
+    variants: Mapping[str, Form] | None = None,
+    *,
+    batches: Batches,
+    test_samples: int,
+    samples: Array,
+    settings: SessionSettings,
+    batch_sizes: Sequence[int],
+    runs: int,
+    seed: int,
+    reporter: Reporter,
+) -> Measured:
+    """Measure size, load time, memory, accuracy and latency of all files with the same inputs.
+
+    Args:
+        pruned: the plain file of the pruned model.
+        dense: the file that all are compared against.
+        variants: other forms of the pruned model, by name; one that fails stops nothing.
+        batches: makes a new pass over the test split: prepared inputs (n, *shape), labels (n,).
+        test_samples: samples in a pass, for the progress shown.
+        samples: prepared float32 inputs (n, *shape) that latency and parity are measured on.
+        settings: how the sessions are opened.
+        batch_sizes: the sizes that latency is measured at.
+        runs: timed runs of each model at each size.
+        seed: fixes the samples timed and the bootstrap.
+        reporter: where progress goes.
+
+    Raises:
+        InputError: when the plain or the dense file cannot be run so.
+    """
+    forms = dict(variants or {})
+    paths = {"pruned": pruned, "dense": dense} | {name: form.path for name, form in forms.items()}
+    sizes = list(dict.fromkeys(batch_sizes))
+    bench = _Bench(paths, forms, settings, sizes, samples, reporter, {})
+    bench.open_required()
+    with flushing(settings.flush_denormals):
+        parity = bench.parity()
+        reached = bench.accuracies(batches, test_samples)
+        rounds = prod(plan_sittings(len(reached), runs)) * len(sizes)
+        with reporter.task("latency, in alternation", rounds, "round") as task:
+            times = measure_in_sittings(
+                {name: partial(bench.open, name) for name in reached},
+                samples, batch_sizes=sizes, runs=runs, seed=seed, on_round=task.advance,
+            )  # fmt: skip
+    figures = bench.figures(reached, times)
+    ratios = {
+        name: {str(size): speedup(times["dense"][size], by_size[size], seed) for size in sizes}
+        for name, by_size in times.items()
+        if name != "dense"
+    }
+    results = {}
+    for name, form in forms.items():
+        measured: dict[str, Any] = {"failure": bench.failures.get(name)}
+        if name not in bench.failures:
+            measured |= {"figures": figures[name], "parity": parity[name], "speedup": ratios[name]}
+        results[name] = VariantFigures(file=form.path.name, **measured)
+    return Measured(figures["dense"], figures["pruned"], ratios["pruned"], results)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """The files under measurement; what fails of a variant is noted in ``failures``."""
+
+    paths: Mapping[str, Path]
+    forms: Mapping[str, Form]
+    settings: SessionSettings
+    sizes: Sequence[int]
+    samples: Array
+    reporter: Reporter
+    failures: dict[str, str]
+
+    def open(self, name: str) -> ort.InferenceSession:
+        return open_session(self.paths[name], self.settings)
+
+    def open_required(self) -> None:
+        """Find that the plain or the dense file cannot be opened, before anything is measured."""
+        for name in _REQUIRED:
+            self.open(name)
+
+    def parity(self) -> dict[str, float]:
+        """Run each variant at every batch size, and compare its outputs with the plain file's."""
+        if not self.forms:
+            return {}
+        expected = self._outputs(self.open("pruned"))
+        found = {}
+        for name, form in self.forms.items():
+            with self._noting(name):
+                session = self.open(name)
+                for size in self.sizes:
+                    predict(session, self._batch(size))
+                found[name] = _difference(self._outputs(session), expected, form)
+        return found
+
+    def accuracies(self, batches: Batches, total: int) -> dict[str, Accuracy]:
+        """Return the accuracy of each file that works."""
+        reached = {}
+        for name, path in self.paths.items():
+            if name not in self.failures:
+                with (
+                    self._noting(name),
+                    self.reporter.task(f"accuracy of {path.name}", total, "sample") as task,
+                ):
+                    reached[name] = accuracy(self.open(name), batches(), task.advance)
+        return reached
+
+    def figures(self, reached: Mapping[str, Accuracy], times: Times) -> dict[str, ModelFigures]:
+        """Measure what is left, and put the figures of each file together."""
+        figures = {}
+        with self.reporter.task("size, load time and memory", len(reached), "file") as task:
+            for name, measured in reached.items():
+                path = self.paths[name]
+                low, high = wilson(measured.correct, measured.samples)
+                with self._noting(name):
+                    figures[name] = ModelFigures(
+                        accuracy=measured.percent,
+                        accuracy_low=low,
+                        accuracy_high=high,
+                        file_bytes=file_bytes(path),
+                        deflated_bytes=deflated_bytes(path),
+                        nonzeros=nonzeros(path),
+                        load_ms=load_ms(path, self.settings),
+                        memory_bytes=peak_memory(path, self.settings, self._batch(self.sizes[0])),
+                        latency_ms={
+                            str(size): summarise(runs, size) for size, runs in times[name].items()
+                        },
+                    )
+                task.advance()
+        return figures
+
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """Note what fails of a variant and go on; a failure of the other two goes further."""
+        try:
+            yield
+        except (InputError, CheckFailed) as error:
+            if name in _REQUIRED:
+                raise
+            self.failures[name] = str(error)
+
+    def _batch(self, size: int) -> Array:
+        return self.samples[np.arange(size) % len(self.samples)]
+
+    def _outputs(self, session: ort.InferenceSession) -> Array:
+        starts = range(0, len(self.samples), _CHUNK)
+        chunks = [predict(session, self.samples[start : start + _CHUNK]) for start in starts]
+        return np.concatenate(chunks).astype(np.float64)
+
+
+def _difference(got: Array, expected: Array, form: Form) -> float:
+    """Return the largest difference to the plain file's outputs, relative to their largest.
+
+    Raises:
+        CheckFailed: when it is not a number, or over the form's tolerance.
+    """
+    name = form.path.name
+    if got.shape != expected.shape:
+        raise CheckFailed(f"{name} returns {got.shape} outputs, the plain file {expected.shape}")
+    largest = float(np.abs(got - expected).max())
+    relative = largest / (float(np.abs(expected).max()) or 1.0)
+    if not np.isfinite(relative):
+        raise CheckFailed(f"{name} gives outputs that are not finite")
+    if form.tolerance is not None and relative > form.tolerance:
+        raise CheckFailed(
+            f"{name} differs from the plain file by {relative:.3g} of its largest output: "
+            f"at most {form.tolerance:g} is allowed"
+        )
+    return relative

@@ -1,0 +1,185 @@
+"""The package: a model with all that a device needs to run it and to trust it, in one file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from ...support.errors import InputError
+from ...support.files import read_bytes
+from ...support.version import __version__
+from ..documents.forms import PLAIN
+from ..documents.manifest import (
+    CARD_FILE,
+    GOLDEN_INPUTS_FILE,
+    GOLDEN_OUTPUTS_FILE,
+    MANIFEST_FILE,
+    MAX_GOLDEN_SAMPLES,
+    ORT,
+    PROGRAM_FILE,
+    SIGNATURE_FILE,
+    Golden,
+    Manifest,
+    PackedFigures,
+    PackedFile,
+    Versions,
+    model_file,
+)
+from ..documents.report import Report
+from ..measuring.sizes import deflated_bytes
+from ..reading.archive import write_archive
+from ..reading.onnx_wire import MAX_MODEL_BYTES
+from ..reading.package_model import Array, PackableModel, open_packable, run_samples
+from ..reporting.model_card import model_card
+from .golden import stored_inputs
+from .signing import SigningKey
+
+GOLDEN_TOLERANCE = 1e-4  # as for the parity of the export: above rounding, below any other network
+FORM_TOLERANCE = {"fp16": 0.01, "int8": 0.05}
+"""For forms that processors round each in their own way: a heuristic."""
+
+
+def write_package(
+    path: Path,
+    *,
+    model: Path,
+    golden_inputs: Array,
+    report: Report | None,
+    variant: str = PLAIN,
+    sign: SigningKey | None = None,
+) -> tuple[Manifest, str]:
+    """Pack a model: the same arguments give the same bytes on the same machine.
+
+    Args:
+        path: the package to write.
+        model: a file that takes one float32 batch to one output: ONNX, or ``.ort``.
+        golden_inputs: samples as the network takes them, float32 (n, *shape), a few; of these as
+            many are packed as are small beside the model, at least one.
+        report: the figures of the model, or ``None`` to pack it without.
+        variant: which form of the model the file is: ``plain`` or a name of ``report.variants``.
+        sign: the key to sign the manifest with; ``None``: the package is not signed.
+
+    Returns:
+        The manifest of the package, and its model card.
+
+    Raises:
+        InputError: when the model cannot be packed, the samples do not fit it, the report is of
+            another file, or the package cannot be written.
+    """
+    what = f"model {str(model)!r}"
+    content = read_bytes(model, "model", limit=MAX_MODEL_BYTES)
+    if (model.suffix == ".ort") != (variant == ORT):
+        raise InputError(f"{what} is not a file of the form {variant!r}")
+    packed = open_packable(model, what)
+    _check_samples(golden_inputs, packed, what)
+    figures = None if report is None else _figures(report, variant, len(content), what)
+    stored = stored_inputs(
+        golden_inputs,
+        packed.preprocessing,
+        figures.pruned.deflated_bytes if figures else deflated_bytes(model),
+    )
+    outputs = run_samples(model, golden_inputs[: len(stored)], what)
+    _check_outputs(outputs, packed, what)
+    members = {
+        PROGRAM_FILE: resources.files(__package__).joinpath(PROGRAM_FILE).read_bytes(),
+        model_file(variant): content,
+        GOLDEN_INPUTS_FILE: _npy(stored),
+        GOLDEN_OUTPUTS_FILE: _npy(outputs),
+    }
+    golden = Golden(samples=len(stored), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE))
+    manifest = _manifest(packed, members, variant, figures, golden)
+    return _write(path, manifest, members, report, sign)
+
+
+def _manifest(
+    packed: PackableModel,
+    members: dict[str, bytes],
+    variant: str,
+    figures: PackedFigures | None,
+    golden: Golden,
+) -> Manifest:
+    return Manifest(
+        files={name: describe_file(content) for name, content in members.items()},
+        variant=variant,
+        inputs=(packed.input,),
+        outputs=(packed.output,),
+        preprocessing=packed.preprocessing,
+        class_names=packed.class_names,
+        sparsity=packed.sparsity,
+        recipe_digest=packed.recipe_digest,
+        figures=figures,
+        golden=golden,
+        versions=Versions(wfpipe=__version__, opset=packed.opset, onnxruntime=ort.__version__),
+    )
+
+
+def _write(
+    path: Path,
+    manifest: Manifest,
+    members: dict[str, bytes],
+    report: Report | None,
+    sign: SigningKey | None,
+) -> tuple[Manifest, str]:
+    """Write the package with its model card and signature; return the manifest and the card."""
+    card = model_card(manifest, report)
+    members = {**members, CARD_FILE: card.encode()}
+    files = {**manifest.files, CARD_FILE: describe_file(members[CARD_FILE])}
+    manifest = manifest.model_copy(update={"files": files})
+    raw = manifest.to_bytes()
+    signature = {} if sign is None else {SIGNATURE_FILE: sign.signature(raw)}
+    write_archive(path, {MANIFEST_FILE: raw, **signature, **members})
+    return manifest, card
+
+
+def _figures(report: Report, variant: str, size: int, what: str) -> PackedFigures:
+    figures = PackedFigures.of(report, variant)
+    if figures.pruned.file_bytes != size:
+        raise InputError(
+            f"{what} has {size} bytes and the report is of a file of "
+            f"{figures.pruned.file_bytes} bytes: pass the report of this model"
+        )
+    return figures
+
+
+def describe_file(content: bytes) -> PackedFile:
+    """Return the manifest's entry for a file of this content."""
+    return PackedFile(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+
+
+def _check_samples(samples: Array, model: PackableModel, what: str) -> None:
+    if samples.dtype != np.float32 or not np.isfinite(samples).all():
+        raise InputError("golden inputs must be float32 and finite")
+    if not 1 <= len(samples) <= MAX_GOLDEN_SAMPLES:
+        raise InputError(f"golden inputs must be 1 to {MAX_GOLDEN_SAMPLES}, got {len(samples)}")
+    shape, wanted = samples.shape[1:], model.input.shape[1:]
+    fits = len(shape) == len(wanted) and all(
+        not isinstance(want, int) or want == got for got, want in zip(shape, wanted, strict=True)
+    )
+    if not fits:
+        raise InputError(f"{what} takes samples of shape {wanted}, got golden inputs of {shape}")
+    if model.preprocessing is not None and model.preprocessing.shape != shape:
+        raise InputError(
+            f"{what} says in its metadata that samples have the shape "
+            f"{model.preprocessing.shape}, got golden inputs of {shape}"
+        )
+
+
+def _check_outputs(outputs: Array, model: PackableModel, what: str) -> None:
+    if not np.isfinite(outputs).all():
+        raise InputError(f"{what} gives outputs that are not finite for the golden inputs")
+    names = model.class_names
+    if names is not None and outputs.shape[1:] != (len(names),):
+        raise InputError(
+            f"{what} has {len(names)} class names and outputs of shape {outputs.shape[1:]}"
+        )
+
+
+def _npy(array: Array) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+    return stream.getvalue()

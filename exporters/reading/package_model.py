@@ -1,0 +1,285 @@
+"""The model of a package: read without trust, described, and run on golden samples."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from pydantic_core import from_json
+
+from ...support.errors import InputError
+from ..documents.manifest import TensorSpec
+from ..documents.preprocessing import Preprocessing
+from .external_data import is_external
+from .onnx_limits import check_model
+from .onnx_outline import decode_model, parse_outline
+from .onnx_walk import message_text, shown, walk
+from .onnx_wire import Buffer, check_wire
+from .ort_file import check_name, decode_ort, is_ort, is_ort_file
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class PackableModel:
+    """A model with one input of samples and one output.
+
+    ``preprocessing``, ``class_names``, ``sparsity`` and ``recipe_digest`` come from the model's
+    own metadata and are ``None`` where it does not say; ``opset`` is for a file in ONNX Runtime's
+    format.
+    """
+
+    opset: int | None
+    input: TensorSpec
+    output: TensorSpec
+    preprocessing: Preprocessing | None
+    class_names: tuple[str, ...] | None
+    sparsity: float | None
+    recipe_digest: str | None
+
+
+def parse_model(content: bytes, what: str) -> onnx.ModelProto:
+    """Parse an ONNX model, having checked that its bytes are within the limits, and then itself.
+
+    Bytes in ONNX Runtime's own format come back as the ONNX model that they stand for.
+
+    Raises:
+        InputError: when the bytes are no such model, or one that passes a limit of
+            :mod:`exporters.reading.onnx_wire` or :mod:`exporters.reading.onnx_limits`.
+    """
+    if is_ort(content):
+        proto = decode_ort(content, what)
+    else:
+        check_wire(content, what)
+        proto = decode_model(content, what)
+    check_model(proto, len(content), what)
+    return proto
+
+
+def require_self_contained(proto: onnx.ModelProto, what: str) -> None:
+    """Refuse a model that refers to other files, in its graph, subgraphs, functions or nodes.
+
+    Raises:
+        InputError: naming the tensor or node that does.
+    """
+    for part in walk(proto):
+        if isinstance(part, onnx.TensorProto) and is_external(part):
+            raise InputError(f"{what}: tensor {shown(part.name)} is kept in another file")
+
+
+def load_model(content: Buffer, what: str) -> PackableModel:
+    """Read a model that a package can hold, in ONNX or ONNX Runtime's format; nothing is run.
+
+    Raises:
+        InputError: when it is no such model, refers to other files, or does not take one
+            float32 batch, of any size or of one sample, to one output.
+    """
+    proto = parse_outline(content, what)
+    require_self_contained(proto, what)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    constants |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
+    inputs = [value for value in proto.graph.input if value.name not in constants]
+    return _packable(
+        [_spec(value, what) for value in inputs],
+        [_spec(value, what) for value in proto.graph.output],
+        _metadata(proto),
+        None if is_ort(content) else _opset(proto, what),
+        what,
+    )
+
+
+def stated_preprocessing(content: Buffer, what: str) -> Preprocessing | None:
+    """Return how samples are prepared for a model, whatever its inputs; None if it does not say.
+
+    Raises:
+        InputError: when it is no model within the limits, or what it says cannot be used.
+    """
+    return _preprocessing(_metadata(parse_outline(content, what)), what)
+
+
+def _metadata(proto: onnx.ModelProto) -> dict[str, str]:
+    return {message_text(entry.key): message_text(entry.value) for entry in proto.metadata_props}
+
+
+def open_packable(path: Path, what: str) -> PackableModel:
+    """Read a model file as :func:`load_model`, without its large tensors in memory.
+
+    Raises:
+        InputError: as :func:`load_model`.
+    """
+    if path.stat().st_size == 0:  # nothing can be mapped
+        raise InputError(f"{what} is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        check_name(path.name, content, what)
+        return load_model(content, what)
+
+
+def run_samples(source: Path | bytes, inputs: Array, what: str) -> Array:
+    """Run samples through a model one by one: ONNX Runtime, CPU, one thread.
+
+    Args:
+        source: a model file that :func:`open_packable` took, or the content of one in ONNX.
+        inputs: prepared inputs, float32 (n, *shape), n at least 1.
+        what: the model as the user knows it, for the error.
+
+    Returns:
+        The outputs, one row for each sample.
+
+    Raises:
+        InputError: when ONNX Runtime cannot open or run the model.
+    """
+    session = open_model(source, what)
+    try:
+        name = session.get_inputs()[0].name
+        rows = [session.run(None, {name: sample[None]})[0] for sample in inputs]
+    except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+        raise does_not_run(what, error) from None
+    if any(not isinstance(row, np.ndarray) or row.shape[:1] != (1,) for row in rows):
+        raise InputError(f"{what}: its output must have one row for each sample")
+    if len({row.shape for row in rows}) != 1 or rows[0].dtype.kind not in "fiub":
+        raise InputError(f"{what}: its output must be numbers of one shape")
+    return np.concatenate(rows)
+
+
+def open_model(source: Path | bytes, what: str) -> ort.InferenceSession:
+    """Open a model on the CPU with one thread, so that it computes the same wherever it can.
+
+    Optimisations that lay the weights out anew are left out: they double the memory.
+
+    Args:
+        source: a file, or its content; in ONNX or ONNX Runtime's format.
+        what: the model as the user knows it, for the error.
+
+    Raises:
+        InputError: when ONNX Runtime cannot open it.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    own = is_ort_file(source) if isinstance(source, Path) else is_ort(source)
+    options.add_session_config_entry("session.load_model_format", "ORT" if own else "ONNX")
+    model = str(source) if isinstance(source, Path) else source
+    try:
+        return ort.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
+    except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+        raise does_not_run(what, error) from None
+
+
+def does_not_run(what: str, error: Exception) -> InputError:
+    """Put a failure of ONNX Runtime into one line."""
+    reason = " ".join(str(error).split())[:300]
+    return InputError(f"{what} does not run in ONNX Runtime: {reason}")
+
+
+def _packable(
+    inputs: list[TensorSpec],
+    outputs: list[TensorSpec],
+    metadata: dict[str, str],
+    opset: int | None,
+    what: str,
+) -> PackableModel:
+    """Check that a model takes one batch to one output, and read its metadata."""
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise InputError(
+            f"{what} has {len(inputs)} inputs and {len(outputs)} outputs: "
+            "a package holds a model with one of each"
+        )
+    source = inputs[0]
+    if source.dtype != "float32" or not source.shape:
+        raise InputError(f"{what}: input {source.name!r} must be a float32 batch")
+    if isinstance(source.shape[0], int) and source.shape[0] != 1:
+        raise InputError(
+            f"{what}: input {source.name!r} takes {source.shape[0]} samples at once: "
+            "a package holds a model that takes one, or any number"
+        )
+    return PackableModel(
+        opset=opset,
+        input=source,
+        output=outputs[0],
+        preprocessing=_preprocessing(metadata, what),
+        class_names=_class_names(metadata, what),
+        sparsity=_sparsity(metadata, what),
+        recipe_digest=metadata.get("wfpipe.recipe_digest"),
+    )
+
+
+def _opset(proto: onnx.ModelProto, what: str) -> int:
+    versions = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    if not versions:
+        raise InputError(f"{what} has no ONNX operator set")
+    return int(versions[0])
+
+
+def _spec(value: onnx.ValueInfoProto, what: str) -> TensorSpec:
+    name = message_text(value.name)
+    tensor = value.type.tensor_type
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{what}: {name!r} is not a tensor of a known type") from None
+    if not tensor.HasField("shape"):
+        raise InputError(f"{what}: {name!r} has no shape")
+    kinds = [dim.WhichOneof("value") for dim in tensor.shape.dim]
+    shape = [
+        None
+        if kind is None
+        else dim.dim_value
+        if kind == "dim_value"
+        else message_text(dim.dim_param)
+        for kind, dim in zip(kinds, tensor.shape.dim, strict=True)
+    ]
+    return TensorSpec(name=name, dtype=dtype, shape=tuple(shape))
+
+
+def _preprocessing(metadata: dict[str, str], what: str) -> Preprocessing | None:
+    raw = metadata.get("wfpipe.preprocessing")
+    if raw is None:
+        return None
+    try:
+        found = Preprocessing.model_validate(from_json(raw, allow_inf_nan=False))
+    except ValueError:
+        raise _bad_metadata("wfpipe.preprocessing", raw, what) from None
+    if not all(map(math.isfinite, found.mean + found.std)) or 0 in found.std:
+        raise _bad_metadata("wfpipe.preprocessing", raw, what)
+    return found
+
+
+def _class_names(metadata: dict[str, str], what: str) -> tuple[str, ...] | None:
+    raw = metadata.get("wfpipe.class_names", "null")
+    try:
+        names = from_json(raw)
+    except ValueError:
+        raise _bad_metadata("wfpipe.class_names", raw, what) from None
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _bad_metadata("wfpipe.class_names", raw, what)
+    return tuple(names)
+
+
+def _sparsity(metadata: dict[str, str], what: str) -> float | None:
+    raw = metadata.get("wfpipe.sparsity")
+    if raw is None:
+        return None
+    try:
+        sparsity = float(raw)
+    except ValueError:
+        sparsity = -1.0
+    if not 0 <= sparsity <= 1:
+        raise _bad_metadata("wfpipe.sparsity", raw, what)
+    return sparsity
+
+
+def _bad_metadata(key: str, raw: str, what: str) -> InputError:
+    return InputError(f"{what}: its metadata {key!r} cannot be used: {raw[:80]!r}")

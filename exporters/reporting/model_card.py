@@ -1,0 +1,203 @@
+"""The model card of a package: what it is, from what, how well it does, and where that ends."""
+
+from __future__ import annotations
+
+from ..documents.forms import PLAIN
+from ..documents.manifest import Manifest, PackedFigures
+from ..documents.preprocessing import Preprocessing
+from ..documents.report import Environment, GateResult, ModelFigures, Report
+from ..documents.units import format_bytes, format_count, format_ms, format_speed
+from ..judging.gates import describe, machine
+from ..judging.headline import headline
+from .markdown_text import escaped, table_of
+
+_NONE = "not measured"
+_FORMS = {
+    PLAIN: "a plain ONNX file with the zeros in it",
+    "sparse": "an ONNX file that stores pruned tensors sparsely, for runtimes that read such",
+    "int8": "an ONNX file with 8-bit integer weights and activations",
+    "fp16": "an ONNX file with 16-bit floats inside, and 32-bit ones at its input and output",
+    "ort": "a file in ONNX Runtime's own format, for minimal builds too",
+}
+Row = tuple[str, str, str]
+
+
+def model_card(manifest: Manifest, report: Report | None) -> str:
+    """Return the card as Markdown; the same arguments give the same text.
+
+    Args:
+        manifest: describes the package; the digest of the card itself is not looked at.
+        report: the measurements, or ``None`` where there were none.
+    """
+    name = "Pruned model" if report is None else f"{escaped(report.model)}, pruned"
+    parts = [
+        f"# {name}",
+        "Written by wfpipe of the very file that is packed.",
+        "## What it is",
+        *_what(manifest),
+        "## From what it was made",
+        _origin(manifest, report),
+        "## How well it does",
+        *_measured(manifest, report),
+        "## Limits",
+        "\n".join(f"* {line}" for line in _limits(manifest, report)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(manifest: Manifest) -> list[str]:
+    file = manifest.files[manifest.model_file]
+    form = _FORMS.get(manifest.variant, "a file of the model")
+    rows = [
+        ("file in the package", f"`{manifest.model_file}`: {form}"),
+        ("size", f"{file.bytes:,} bytes"),
+        ("SHA-256", f"`{file.sha256}`"),
+        ("sparsity", _share(manifest.sparsity)),
+        *[("input", _tensor(spec.name, spec.dtype, spec.shape)) for spec in manifest.inputs],
+        *[("output", _tensor(spec.name, spec.dtype, spec.shape)) for spec in manifest.outputs],
+        ("preparation", _preparation(manifest.preprocessing)),
+        ("classes", _classes(manifest.class_names)),
+    ]
+    return [table_of([("", ""), *rows])]
+
+
+def _origin(manifest: Manifest, report: Report | None) -> str:
+    made = manifest.versions
+    by = f"wfpipe {made.wfpipe}"
+    by += f", ONNX operator set {made.opset}" if made.opset is not None else ""
+    lines = [
+        f"* Pruned and exported with {by}.",
+        f"* Digest of the recipe (SHA-256): {_digest(manifest.recipe_digest)}.",
+    ]
+    if report is not None:
+        dense = report.dense
+        lines.insert(
+            0,
+            f"* Made from the dense model {escaped(report.model)} with "
+            f"{format_count(dense.nonzeros, 'non-zero values')}, {format_bytes(dense.file_bytes)}.",
+        )
+    return "\n".join(lines)
+
+
+def _measured(manifest: Manifest, report: Report | None) -> list[str]:
+    figures = manifest.figures
+    if figures is None or report is None:
+        return ["It was packed without measurements: nothing is known of its accuracy or speed."]
+    return [
+        escaped(headline(report).sentence),
+        table_of([("", "dense", "this model"), *_rows(figures)]),
+        _gates(report, manifest.variant, figures.environment),
+        _environment(figures.environment),
+    ]
+
+
+def _rows(figures: PackedFigures) -> list[Row]:
+    dense, packed = figures.dense, figures.pruned
+    rows: list[Row] = [
+        (f"accuracy, {figures.test_samples:,} test samples", _accuracy(dense), _accuracy(packed))
+    ]
+    for batch, latency in packed.latency_ms.items():
+        other = dense.latency_ms.get(batch)
+        rows += [
+            (f"p50, batch {batch}", format_ms(other.p50) if other else _NONE,
+             format_ms(latency.p50)),
+            (f"p90, batch {batch}", format_ms(other.p90) if other else _NONE,
+             format_ms(latency.p90)),
+        ]  # fmt: skip
+        if speed := figures.speedup.get(batch):
+            rows.append((f"speed, dense / this model, batch {batch}", "", format_speed(speed)))
+    return [
+        *rows,
+        ("file size", format_bytes(dense.file_bytes), format_bytes(packed.file_bytes)),
+        (
+            "compressed size",
+            format_bytes(dense.deflated_bytes),
+            format_bytes(packed.deflated_bytes),
+        ),
+        ("load time", format_ms(dense.load_ms), format_ms(packed.load_ms)),
+        ("peak memory", _memory(dense), _memory(packed)),
+    ]
+
+
+def _gates(report: Report, variant: str, environment: Environment) -> str:
+    found: list[GateResult] = report.gates
+    if variant != PLAIN:
+        found = report.variants[variant].gates
+    if not found:
+        return "No gate was set."
+    return "\n".join(
+        f"* {'passed' if gate.passed else '**failed**'}: {escaped(describe(gate, environment))}"
+        for gate in found
+    )
+
+
+def _environment(environment: Environment) -> str:
+    settings = [
+        f"ONNX Runtime {environment.onnxruntime}",
+        f"Python {environment.python}",
+        f"PyTorch {environment.torch}" if environment.torch else "no PyTorch",
+        environment.system,
+        f"threads that wait {'stay busy' if environment.spinning else 'sleep'}",
+        f"subnormal numbers {'count as zero' if environment.flush_denormals else 'are kept'}",
+    ]
+    return f"Measured on {escaped(machine(environment))}; {escaped(', '.join(settings))}."
+
+
+def _limits(manifest: Manifest, report: Report | None) -> list[str]:
+    lines = [
+        "It was tested on samples like those of its test split, and on no others: how it does on "
+        "data of another origin, on damaged inputs or on single groups of samples is not known.",
+        "Probabilities are the softmax of its outputs. Nobody checked that they are calibrated.",
+        "Times hold for the machine named above. `wfpipe profile` measures on the one at hand.",
+        "A signature says who packed it, and nothing of its quality.",
+    ]
+    figures = manifest.figures
+    if report is None or figures is None:
+        return ["It was not tested here.", lines[1], lines[3]]
+    if figures.pruned.accuracy_low is None and figures.pruned.accuracy is not None:
+        lines.insert(1, f"Accuracy is of {figures.test_samples:,} samples, without an interval.")
+    form = report.variants.get(manifest.variant)
+    return lines + [escaped(note) for note in (form.notes if form else ())]
+
+
+def _accuracy(figures: ModelFigures) -> str:
+    if figures.accuracy is None:
+        return _NONE
+    if figures.accuracy_low is None or figures.accuracy_high is None:
+        return f"{figures.accuracy:.2f} %"
+    interval = f"{figures.accuracy_low:.2f} % to {figures.accuracy_high:.2f} %"
+    return f"{figures.accuracy:.2f} % (95 % interval {interval})"
+
+
+def _memory(figures: ModelFigures) -> str:
+    return _NONE if figures.memory_bytes is None else format_bytes(figures.memory_bytes)
+
+
+def _share(sparsity: float | None) -> str:
+    return "not stated" if sparsity is None else f"{100 * sparsity:.2f} % of the prunable weights"
+
+
+def _digest(digest: str | None) -> str:
+    return "not stated" if digest is None else f"`{escaped(digest)}`"
+
+
+def _tensor(name: str, dtype: str, shape: tuple[int | str | None, ...]) -> str:
+    sizes = " × ".join("?" if size is None else str(size) for size in shape)
+    return escaped(f"{name}: {dtype}, {sizes}")
+
+
+def _preparation(how: Preprocessing | None) -> str:
+    if how is None:
+        return "not stated"
+    shape = " × ".join(map(str, how.shape))
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (how.mean, how.std))
+    if how.kind == "image":
+        return f"images to {shape}, pixels in 0 to 1, less mean {mean}, over std {std}"
+    return f"features of shape {shape}, less mean {mean}, over std {std}"
+
+
+def _classes(names: tuple[str, ...] | None) -> str:
+    if names is None:
+        return "not stated"
+    shown = ", ".join(escaped(name) for name in names[:20])
+    return f"{len(names)}: {shown}" + (", …" if len(names) > 20 else "")

@@ -1,0 +1,96 @@
+"""The report of a run: written as JSON for programs and HTML for people, and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from ...support.files import write_json, write_text
+from ..documents.report import REPORT_FILE, Latency, ModelFigures, Report
+from ..documents.run_log import read_log
+from ..documents.units import format_bytes, format_count, format_ms, format_speed, format_times
+from .html import render
+
+PAGE_FILE = "report.html"
+_NOT_MEASURED = "not measured"
+
+Row = tuple[str, str, str, str]
+
+
+def write_report(run: Path, report: Report, *, recipe: str | None = None) -> None:
+    """Write ``report.json`` and ``report.html`` into the run directory.
+
+    The page also shows the run's ``log.jsonl``, where it is there.
+
+    Args:
+        run: the run directory.
+        report: the report.
+        recipe: the resolved recipe as YAML, shown on the page; ``None`` where there is none.
+
+    Raises:
+        InputError: when a file cannot be written, or the log cannot be read.
+    """
+    page = render(report, recipe, read_log(run))
+    write_text(run / PAGE_FILE, page)  # the larger one first: a full disk leaves neither
+    write_json(run / REPORT_FILE, report.to_json())
+
+
+def figures_table(report: Report) -> list[Row]:
+    """Return the figures as rows of text with units, the header first; they fit 80 columns.
+
+    Returns:
+        Rows of four cells: what was measured, of the dense file, of the pruned file, the change.
+    """
+    dense, pruned = report.dense, report.pruned
+    return [
+        ("", "dense", "plain" if report.variants else "pruned", "change"),
+        ("accuracy", *_accuracy(dense, pruned)),
+        *_latency_rows(report),
+        ("file size", *_sizes(dense.file_bytes, pruned.file_bytes)),
+        ("compressed size", *_sizes(dense.deflated_bytes, pruned.deflated_bytes)),
+        (
+            "non-zeros",
+            format_count(dense.nonzeros, "values"),
+            format_count(pruned.nonzeros, "values"),
+            format_times(dense.nonzeros, pruned.nonzeros, "fewer", "more"),
+        ),
+        ("load time", format_ms(dense.load_ms), format_ms(pruned.load_ms), ""),
+    ]
+
+
+def _accuracy(dense: ModelFigures, pruned: ModelFigures) -> tuple[str, str, str]:
+    if dense.accuracy is None or pruned.accuracy is None:
+        shown = [
+            _NOT_MEASURED if a is None else f"{a:.2f} %" for a in (dense.accuracy, pruned.accuracy)
+        ]
+        return shown[0], shown[1], ""
+    change = f"{pruned.accuracy - dense.accuracy:+.2f} points"
+    return f"{dense.accuracy:.2f} %", f"{pruned.accuracy:.2f} %", change
+
+
+def _latency_rows(report: Report) -> Iterator[Row]:
+    for batch, pruned in report.pruned.latency_ms.items():
+        dense = report.dense.latency_ms.get(batch)
+        yield f"p50, batch {batch}", _p(dense, "p50"), _p(pruned, "p50"), _speed(report, batch)
+        yield f"p90, batch {batch}", _p(dense, "p90"), _p(pruned, "p90"), ""
+
+
+def _p(latency: Latency | None, percentile: Literal["p50", "p90"]) -> str:
+    if latency is None:
+        return _NOT_MEASURED
+    return format_ms(latency.p50 if percentile == "p50" else latency.p90)
+
+
+def _speed(report: Report, batch: str) -> str:
+    """Say the ratio of the medians with its 95 % interval."""
+    speed = report.speedup.get(batch)
+    return "" if speed is None else f"speed {format_speed(speed)}"
+
+
+def _sizes(dense: int, pruned: int) -> tuple[str, str, str]:
+    return (
+        format_bytes(dense),
+        format_bytes(pruned),
+        format_times(dense, pruned, "smaller", "larger"),
+    )

@@ -1,0 +1,46 @@
+"""The section ``data`` of a recipe: where samples come from and how they are prepared."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from .prune import PruneSettings as PruneSettings
+from .values import Channels, Section, as_list, split
+
+Augmentation = Literal["crop", "flip", "resized-crop"]
+
+
+class DataSettings(Section):
+    """Where samples come from and how they are prepared."""
+
+    source: str = Field(
+        "digits", description="digits, image folder, FILE.npz, hf:, FILE.py:FACTORY"
+    )
+    mean: Channels = Field([0.0], description="subtracted per channel, of values in [0, 1]")
+    std: Channels = Field([1.0], description="divided by, per channel")
+    size: Annotated[list[Annotated[int, Field(gt=0)]], BeforeValidator(as_list)] | None = Field(
+        None, description="height and width in pixels that images are resized to"
+    )
+    augment: Annotated[list[Augmentation], BeforeValidator(split)] = Field(
+        [], description="of the training images: crop, flip, resized-crop"
+    )
+    crop_padding: int = Field(4, ge=0, description="pixels of padding before a random crop")
+    batch: int = Field(128, gt=0, description="samples per training batch")
+    workers: int = Field(0, ge=0, description="processes that decode images")
+    limit_train: int | None = Field(None, gt=0, description="training samples used, stratified")
+    limit_test: int | None = Field(None, gt=0, description="test samples used, stratified")
+    skip_bad_images: bool = Field(False, description="leave out images that cannot be read")
+
+    @model_validator(mode="after")
+    def _check(self) -> DataSettings:
+        if any(value <= 0 for value in self.std):
+            raise ValueError(f"std must be > 0, got {self.std}")
+        if 1 != len(self.mean) != len(self.std) != 1:
+            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}")
+        if self.size is not None and len(self.size) > 2:
+            raise ValueError(f"size is one number or height and width, got {self.size}")
+        if {"crop", "resized-crop"} <= set(self.augment):
+            raise ValueError("augment takes crop or resized-crop, not both")
+        return self

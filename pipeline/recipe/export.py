@@ -1,0 +1,41 @@
+"""The section ``export`` of a recipe: the ONNX file and its other forms."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ...exporters.documents.export_choices import Method, Rule, Variant
+from .prune import PruneSettings as PruneSettings
+from .values import Section, split
+
+
+class ExportSettings(Section):
+    """The ONNX file."""
+
+    opset: int = Field(20, ge=18, le=26, description="ONNX operator set")
+    tolerance: float = Field(
+        1e-4, gt=0, description="largest difference to PyTorch, relative to the largest output"
+    )
+    variants: Annotated[list[Variant], BeforeValidator(split)] = Field(
+        [], description="other forms to write and measure: sparse, int8, fp16, ort"
+    )
+    pick: Rule | None = Field(
+        None, description="which form ships: fastest, smallest, most-accurate; null: the plain one"
+    )
+    calibration_samples: int = Field(
+        512, gt=0, description="training samples that int8 takes ranges from (a heuristic)"
+    )
+    calibration_method: Method = Field(
+        "minmax", description="range of values in int8: minmax, entropy, percentile"
+    )
+    int8_exclude: Annotated[list[str], BeforeValidator(split)] = Field(
+        [], description="glob patterns on weights and nodes that int8 leaves in float32"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ExportSettings:
+        if len(set(self.variants)) < len(self.variants):
+            raise ValueError(f"variants must differ, got {', '.join(self.variants)}")
+        return self

@@ -1,0 +1,22 @@
+"""The section ``model`` of a recipe: which network, and its trained weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from .prune import PruneSettings as PruneSettings
+from .values import Section
+
+
+class ModelSettings(Section):
+    """Which network, and its trained weights."""
+
+    name: str = Field(
+        "digits-cnn", description="built-in name, timm:, torchvision:, FILE.py:FACTORY"
+    )
+    weights: str | None = Field(None, description="weights file, or 'random'")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of a built-in network, such as hidden for mlp"
+    )

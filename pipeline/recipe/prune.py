@@ -1,0 +1,157 @@
+"""The section ``prune`` of a recipe: what is pruned, how much of it, and by which mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from .pattern import parse_pattern
+from .values import Names, Section, Share, as_ratio
+
+Block = Literal["layer", "network"] | Annotated[int, Field(gt=0)]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "thorough": {
+        "criterion": "woodtaylor",
+        "update": "joint",
+        "recompute": 24,
+        "gradients": 300,
+        "fisher_batch": 8,
+        "damping": 1e-4,
+        "taylor_damping": 0.1,
+        "tune_damping": True,
+        "swaps": 3,
+        "fisher_precision": "float32",
+    }
+}
+"""Values that a preset puts in the place of the defaults: measured in docs/method.md."""
+
+
+class PruneSettings(Section):
+    """What is pruned, how much of it, and by which criterion."""
+
+    preset: Literal["standard", "thorough"] = Field(
+        "standard", description="thorough: other defaults, the best masks for many times the time"
+    )
+    sparsity: float = Field(0.9, gt=0, lt=1, description="pruned / total of all prunables")
+    criterion: Literal[
+        "woodfisher", "woodtaylor", "mfac", "kfac", "diag-fisher", "magnitude", "random"
+    ] = Field("woodfisher", description="what scores weights: docs/method.md lists all seven")
+    update: Literal["none", "single", "joint"] = Field(
+        "joint", description="change of the kept weights that makes up for the pruned ones"
+    )
+    update_scale: float = Field(1.0, gt=0, le=2, description="factor on that change")
+    pattern: Annotated[str, BeforeValidator(as_ratio)] = Field(
+        "unstructured", description="allowed zeros: unstructured, N:M, block:K:in, block:K:out"
+    )
+    allocation: Literal["global", "uniform", "erk", "flops"] = Field(
+        "global", description="how layers share the sparsity: global, uniform, erk, flops"
+    )
+    layers: dict[str, Share] = Field(
+        default_factory=dict, description="sparsity of named layers (glob patterns)"
+    )
+    min_kept: Share = Field(0.0, description="share of its weights that every layer keeps")
+    cost_power: float = Field(
+        1.0, ge=0, description="flops: losses are divided by cost to this power"
+    )
+    max_macs: float | None = Field(
+        None, gt=0, lt=1, description="flops: share of the dense MACs that is left"
+    )
+    schedule: Literal["cubic", "linear"] = Field("cubic", description="sparsity over the steps")
+    steps: int | None = Field(None, gt=0, description="prune steps; default: half the epochs")
+    recompute: int = Field(1, gt=0, description="sub-steps with fresh gradients in each prune step")
+    spacing: Literal["geometric", "linear", "cubic"] = Field(
+        "geometric", description="sparsity over the sub-steps"
+    )
+    reselect: bool = Field(True, description="choose the masks anew in each sub-step")
+    regrow: bool = Field(False, description="let pruned weights come back")
+    swaps: int = Field(
+        0, ge=0, description="rounds of exchanging weights while the predicted loss falls"
+    )
+    gradients: int = Field(256, gt=0, description="N, rows of the gradient bank")
+    fisher_batch: int = Field(8, gt=0, description="samples averaged in one gradient")
+    micro_batch: int | None = Field(
+        None, gt=0, description="samples that pass through the network at a time"
+    )
+    fisher_labels: Literal["data", "model"] = Field(
+        "data", description="data: empirical Fisher; model: labels drawn from the network's scores"
+    )
+    damping: float = Field(1e-5, gt=0, description="added to the Fisher's diagonal")
+    relative_damping: float | None = Field(
+        None, gt=0, description="damping as a share of the mean diagonal instead"
+    )
+    tune_damping: bool = Field(
+        False, description="choose the dampings in each sub-step on held-back samples"
+    )
+    held_back: int = Field(1000, gt=0, description="samples that measure the loss, not in the bank")
+    taylor_damping: float = Field(0.3, gt=0, description="damping of woodtaylor's Newton step")
+    block: Block = Field(
+        "layer", description="weights treated as correlated: a number of them, layer, or network"
+    )
+    include: Names = Field(["*"], description="names (glob patterns) of the weights to prune")
+    exclude: Names = Field(
+        ["first-conv", "last-linear"],
+        description="names (glob patterns) to leave dense; [] = none",
+    )
+    refresh_batchnorm: bool = Field(
+        False, description="re-estimate batch-norm statistics after each prune step"
+    )
+    fisher_precision: Literal["float64", "float32"] = Field(
+        "float64", description="in which the Fisher is formed and factored"
+    )
+    fisher_memory: str | None = Field(
+        None, description="budget of the gradient bank, such as 8GiB; default: half of what is free"
+    )
+    fisher_place: Literal["auto", "device", "host", "disk", "passes"] = Field(
+        "auto", description="where the bank is; passes: gradients computed again for each group"
+    )
+    fisher_storage: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="number format of the bank"
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _check_pattern(cls, value: str) -> str:
+        parse_pattern(value)
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        """Put a preset under what is set, and give N:M the sparsity that it has."""
+        if not isinstance(values, Mapping):
+            return values
+        preset = values.get("preset")
+        filled = {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **values}
+        pattern = as_ratio(filled.get("pattern"))
+        if isinstance(pattern, str) and ":" in pattern and "sparsity" not in filled:
+            kept, _, size = pattern.partition(":")
+            if kept.isdecimal() and size.isdecimal() and 0 < int(kept) < int(size):
+                filled["sparsity"] = 1 - int(kept) / int(size)
+        return filled
+
+    @model_validator(mode="after")
+    def _check_together(self) -> PruneSettings:
+        """Refuse settings that contradict each other, rather than leave one without effect."""
+        correlated = self.criterion in ("woodfisher", "woodtaylor", "mfac")
+        if self.swaps and not (
+            correlated and self.update == "joint" and self.update_scale == 1
+            and self.pattern == "unstructured" and self.reselect
+        ):  # fmt: skip
+            raise ValueError(
+                "swaps need criterion woodfisher, woodtaylor or mfac, update=joint, "
+                "update_scale=1, pattern=unstructured and reselect=true"
+            )
+        if self.tune_damping and self.criterion in ("magnitude", "random"):
+            raise ValueError(f"tune_damping needs a criterion with a damping, got {self.criterion}")
+        if self.max_macs is not None and self.allocation != "flops":
+            raise ValueError(f"max_macs needs allocation=flops, got {self.allocation}")
+        pattern = parse_pattern(self.pattern)
+        if pattern.kept and abs(self.sparsity - (1 - pattern.kept / pattern.length)) > 1e-6:
+            raise ValueError(
+                f"pattern {self.pattern} gives sparsity {1 - pattern.kept / pattern.length:g}, "
+                f"got prune.sparsity={self.sparsity}: leave it out"
+            )
+        return self

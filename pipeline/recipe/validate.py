@@ -1,0 +1,21 @@
+"""The section ``validate`` of a recipe: how the files are measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .prune import PruneSettings as PruneSettings
+from .values import PositiveInts, Section
+
+
+class ValidateSettings(Section):
+    """How the files are measured in ONNX Runtime."""
+
+    batches: PositiveInts = Field([1, 32], description="batch sizes whose latency is measured")
+    runs: int = Field(200, ge=100, description="timed runs of each model and batch size")
+    threads: int | None = Field(None, gt=0, description="intra-op threads; default: all cores")
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto", description="auto (cuda when the device is CUDA), cpu, cuda, tensorrt"
+    )

@@ -1,0 +1,85 @@
+"""Where tensors live and in which layout and precision they are computed on."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...support.errors import InputError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A device and the precision of training on it; images are laid out channels-last."""
+
+    device: torch.device
+    bfloat16: bool = False
+
+    def network(self, module: nn.Module) -> nn.Module:
+        """Move a network to the device, 4-d weights channels-last."""
+        return module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def tensor(self, batch: Tensor) -> Tensor:
+        """Move a batch to the device, images channels-last."""
+        moved = batch.to(self.device, non_blocking=True)
+        if moved.dim() == 4:
+            return moved.contiguous(memory_format=torch.channels_last)
+        return moved
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which a training forward pass runs."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+
+def place(device: str, precision: Precision = "auto") -> Placement:
+    """Find the device that the user named, and make computation on it repeatable.
+
+    Args:
+        device: ``"auto"`` (the first CUDA GPU where there is one), ``"cpu"``, ``"cuda"`` or
+            ``"cuda:N"``.
+        precision: ``"auto"`` means bfloat16 autocast on CUDA and float32 elsewhere.
+
+    Raises:
+        InputError: when the name is unknown or the device is not there.
+    """
+    found = find_device(device)
+    if found.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        # Some CUDA kernels have no repeatable form; the user can do nothing about it.
+        warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
+        if precision == "auto" and torch.cuda.is_bf16_supported():
+            precision = "bfloat16"
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False  # nothing reads it
+    return Placement(found, bfloat16=precision == "bfloat16")
+
+
+def find_device(device: str) -> torch.device:
+    """Return the device that the user named; see :func:`place`.
+
+    Raises:
+        InputError: when the name is unknown or the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
+    if kind == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or 0) >= count:
+        raise InputError(
+            f"device {device!r} is not there: PyTorch sees {count} CUDA GPUs; use --device cpu"
+        )
+    return torch.device("cuda", int(number or 0))

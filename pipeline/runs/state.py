@@ -1,0 +1,112 @@
+"""What a run needs to continue: one file, replaced whole after each unit of work."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...support.errors import InputError
+from ...support.files import read_bytes, write_bytes, write_text
+
+FORMAT = 1
+Event = dict[str, Any]
+
+
+@dataclass
+class State:
+    """The state of a run after ``done`` units of its timeline.
+
+    ``fingerprint`` tells the dense weights and the data that the run began with; ``history`` is
+    the content of ``log.jsonl``; ``asked`` has the flags beside the recipe that it was given.
+    """
+
+    recipe_digest: str
+    fingerprint: dict[str, Any]
+    device: str
+    done: int = 0
+    model: dict[str, Tensor] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    history: list[Event] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def save(self, checkpoint: Path, log: Path) -> None:
+        """Write the checkpoint, then the log that belongs to it; each appears whole."""
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, **content}, buffer)
+        write_bytes(checkpoint, buffer.getvalue())
+        write_text(log, "".join(json.dumps(event) + "\n" for event in self.history))
+
+
+def load_state(checkpoint: Path) -> State:
+    """Read a checkpoint without running code from it.
+
+    Raises:
+        InputError: when it is not a checkpoint of this program's format.
+    """
+    raw = read_bytes(checkpoint, "checkpoint")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        if content.pop("format") != FORMAT:
+            raise ValueError("another format")
+        return State(**content)
+    except Exception:  # damaged files fail in many ways
+        raise _damaged(checkpoint) from None
+
+
+def check_state(
+    state: State, checkpoint: Path, module: nn.Module, weights: Mapping[str, Tensor], units: int
+) -> None:
+    """Refuse a state that does not belong to this network and timeline.
+
+    Args:
+        state: what was read from ``checkpoint``.
+        module: the network.
+        weights: its prunables by name.
+        units: length of the run's timeline.
+
+    Raises:
+        InputError: when a part is missing or of another form.
+    """
+    if not isinstance(state.asked, list) or not all(isinstance(flag, str) for flag in state.asked):
+        raise _damaged(checkpoint)
+    if not 0 <= state.done <= units or len(state.history) != state.done + 1:
+        raise _damaged(checkpoint)
+    if state.done == 0:
+        return
+    network = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    masks = {name: (weight.shape, torch.bool) for name, weight in weights.items()}
+    if (
+        {name: tensor.shape for name, tensor in state.model.items()} != network
+        or {name: (mask.shape, mask.dtype) for name, mask in state.masks.items()} != masks
+        or not {"state", "param_groups"} <= set(state.optimizer)
+    ):
+        raise _damaged(checkpoint)
+
+
+def _damaged(checkpoint: Path) -> InputError:
+    return InputError(
+        f"checkpoint {str(checkpoint)!r} cannot be read: it is damaged or of another version; "
+        "start again with --overwrite"
+    )
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 in hex of names, shapes, types and values."""
+    result = hashlib.sha256()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        result.update(f"{name} {tuple(plain.shape)} {plain.dtype};".encode())
+        result.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return result.hexdigest()

@@ -1,0 +1,200 @@
+"""A job under way: the recipe with everything it names, opened and checked."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...models.registry import load_model
+from ...support.errors import InputError
+from ...support.progress import Reporter
+from ..data.randomness import stream
+from ..data.source import Data, open_data
+from ..recipe.recipe import Recipe
+from ..recipe.timeline import timeline
+from ..runs.device import Placement, place
+from ..runs.directory import RunDirectory, check_space
+from ..runs.state import State, check_state, digest_tensors, load_state
+from ..steps.collect import Gatherer
+from ..steps.setup import Setup, find_weights, set_up
+
+
+@dataclass
+class Job:
+    """All that the stages of a run share. ``module`` is the dense network until it is pruned."""
+
+    recipe: Recipe
+    directory: RunDirectory
+    data: Data
+    module: nn.Module
+    weights: dict[str, nn.Parameter]
+    placement: Placement
+    setup: Setup
+    gatherer: Gatherer
+    state: State
+    reporter: Reporter
+    begun: bool
+
+
+@dataclass
+class Parts:
+    """Data and network of a recipe, and what its prune steps work with."""
+
+    data: Data
+    module: nn.Module
+    weights: dict[str, nn.Parameter]
+    placement: Placement
+    setup: Setup
+    gatherer: Gatherer
+
+
+def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
+    """Open data and network, and check that they fit each other, the recipe and the memory.
+
+    Args:
+        recipe: names them.
+        folder: where a bank on the disk would be.
+        reporter: shows progress, the plan of the memory, and warnings.
+
+    Raises:
+        InputError: for anything in the recipe or in the files that cannot work.
+    """
+    placement = place(recipe.run.device, recipe.finetune.precision)
+    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
+    module = _open_model(recipe, data)
+    check_outputs(module, data, training=recipe.finetune.epochs > 0)
+    placement.network(module)
+    weights = find_weights(module, recipe.prune, reporter)
+    setup = set_up(module, weights, data, recipe.prune, placement, folder)
+    if setup.plan is not None:
+        reporter.say(setup.plan.describe())
+    gatherer = Gatherer(module, weights, data, recipe.prune, placement, setup.plan, folder)
+    return Parts(data, module, weights, placement, setup, gatherer)
+
+
+def open_job(
+    recipe: Recipe,
+    directory: RunDirectory,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Job:
+    """Open data and network, and check that they fit; nothing in the directory is touched.
+
+    Raises:
+        InputError: for anything in the recipe or in the files that cannot work.
+    """
+    if resume:
+        directory.check_continuable()
+    else:
+        directory.check_free(overwrite=overwrite)
+    parts = open_parts(recipe, directory.path, reporter)
+    module, weights, data = parts.module, parts.weights, parts.data
+    parameters = sum(value.numel() for value in module.state_dict().values())
+    check_space(directory.path, 32 * parameters)
+    fresh = State(recipe.digest(), _fingerprint(module, data), str(parts.placement.device))
+    state = fresh
+    if resume and directory.checkpoint.exists():
+        state = load_state(directory.checkpoint)
+        _check_same(state, fresh, reporter)
+        units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
+        check_state(state, directory.checkpoint, module, weights, units)
+    return Job(
+        recipe, directory, data, module, weights, parts.placement, parts.setup, parts.gatherer,
+        state, reporter, resume,
+    )  # fmt: skip
+
+
+def check_outputs(module: nn.Module, data: Data, *, training: bool) -> None:
+    """Refuse a network that does not give one finite score for each class of the data.
+
+    Args:
+        module: the network; it is left in eval mode.
+        data: gives two samples.
+        training: whether the network will be trained, so that its training mode is tried too.
+
+    Raises:
+        InputError: naming the shapes.
+    """
+    inputs, _ = next(iter(data.test_batches(batch=2)))
+    if len(inputs) < 2:
+        raise InputError(f"the test split of {data.source!r} holds 1 sample: at least 2 are needed")
+    if training:
+        _scores(copy.deepcopy(module).train(), inputs, " in training mode")
+    outputs = _scores(module.eval(), inputs, "")
+    if not bool(torch.isfinite(outputs).all()):
+        raise InputError(
+            "the model gives scores that are not finite for the first test samples: "
+            "check its weights, and data.mean and data.std"
+        )
+    wrong = outputs.shape[1] < data.classes
+    if wrong or (data.class_names is not None and outputs.shape[1] != data.classes):
+        raise InputError(
+            f"the model gives {outputs.shape[1]} scores for each sample, "
+            f"but the data has {data.classes} classes"
+        )
+
+
+def _scores(module: nn.Module, inputs: torch.Tensor, mode: str) -> torch.Tensor:
+    shape = tuple(inputs.shape[1:])
+    try:
+        with torch.no_grad():
+            outputs: Any = module(inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"the model does not take samples of shape {shape}{mode}: {cause}"
+        ) from None
+    if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
+        got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise InputError(f"the model must give scores of shape (samples, classes){mode}, got {got}")
+    return outputs
+
+
+def _open_model(recipe: Recipe, data: Data) -> nn.Module:
+    module = load_model(
+        recipe.model.name,
+        recipe.model.weights,
+        input_shape=data.preprocessing.shape,
+        classes=data.classes,
+        options=recipe.model.options,
+        seed=stream(recipe.run.seed, "weights"),
+    ).module
+    if any(parameter.is_inference() for parameter in module.parameters()):
+        raise InputError(
+            f"model {recipe.model.name!r} was built under torch.inference_mode() and cannot be "
+            "trained: build it outside"
+        )
+    return module
+
+
+def _fingerprint(module: nn.Module, data: Data) -> dict[str, Any]:
+    return {
+        "dense weights": digest_tensors(module.state_dict()),
+        "training samples": len(data.train),
+        "test samples": len(data.test),
+    }
+
+
+def _check_same(state: State, fresh: State, reporter: Reporter) -> None:
+    """Refuse to continue a run whose input has changed since it began."""
+    for name, value in fresh.fingerprint.items():
+        if state.fingerprint.get(name) != value:
+            raise InputError(f"cannot resume: the {name} changed since the run began")
+    if state.recipe_digest != fresh.recipe_digest:
+        raise InputError(
+            "cannot resume: recipe.yaml was changed, or this version of wfpipe knows other "
+            "settings than the one that began the run; start again with --overwrite"
+        )
+    if state.device != fresh.device:
+        reporter.warn(
+            f"the run began on {state.device} and continues on {fresh.device}: "
+            "its masks can differ from those of an uninterrupted run"
+        )
+        state.device = fresh.device

@@ -1,0 +1,166 @@
+"""The stage that makes the network sparse: prune steps and epochs in turn, saved after each."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from ...support.files import write_bytes
+from ..data.randomness import stream
+from ..pruning.choice.patterns import check_pattern
+from ..pruning.tensors.masks import mask_optimizer, mask_weights, sparsity
+from ..pruning.tensors.schedule import sparsities
+from ..recipe.timeline import Unit, timeline
+from ..runs.state import Event
+from ..steps.pattern import pattern_of
+from ..steps.step import PruneStep
+from ..training.distillation import Loss, distilling, label_loss
+from ..training.evaluate import accuracy
+from ..training.finetune import Span, train_epoch
+from ..training.optimizer import build_optimizer
+from .opening import Job
+
+_EVALUATION_BATCH = 256
+
+
+def prune_stage(job: Job) -> None:
+    """Carry the run from where its state says to its last epoch, and write the sparse weights."""
+    units = timeline(job.recipe.prune_steps, job.recipe.finetune.epochs)
+    settings = job.recipe.finetune
+    optimizer = build_optimizer(job.module, settings)
+    loss = label_loss(settings.label_smoothing)
+    if settings.distill:
+        loss = distilling(loss, job.module, settings.distill, settings.temperature)
+    _restore(job, optimizer)
+    for unit in units[job.state.done :]:
+        torch.manual_seed(stream(job.recipe.run.seed, unit.kind, unit.index))
+        if unit.kind == "prune":
+            event = _prune(job, optimizer, unit)
+        else:
+            event = _train(job, optimizer, loss, unit)
+        _save(job, optimizer, event)
+    _say_where_pattern_holds(job)
+    _write_result(job)
+
+
+def accuracy_now(job: Job) -> float:
+    """Return the accuracy of the network as it is on the test split, in percent."""
+    batches = job.data.test_batches(batch=_EVALUATION_BATCH)
+    return accuracy(job.module, batches, job.placement)
+
+
+def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
+    settings = job.recipe.prune
+    path = [0.0, *sparsities(settings.sparsity, job.recipe.prune_steps, settings.schedule)]
+    begin, before = perf_counter(), job.state.history[-1]["accuracy"]
+    step = PruneStep(job.gatherer, job.setup, index=unit.index, reporter=job.reporter)
+    masks, log = step.run(job.state.masks, path[unit.index], path[unit.index + 1])
+    job.state.masks = masks
+    mask_optimizer(optimizer, job.weights, masks)
+    after, seconds = accuracy_now(job), perf_counter() - begin
+    job.reporter.say(
+        f"prune step {unit.index + 1}/{job.recipe.prune_steps}: "
+        f"sparsity {100 * sparsity(masks):.2f} %, "
+        f"accuracy {before:.2f} % -> {after:.2f} %, {seconds:.1f} s"
+    )
+    job.reporter.detail(
+        f"  loss {log.before:.4f} -> {log.after:.4f} nats, predicted change {log.predicted:+.4f}; "
+        + ", ".join(f"{part} {spent:.1f} s" for part, spent in log.seconds.items())
+    )
+    return {
+        "event": "prune",
+        "step": unit.index + 1,
+        "sparsity": sparsity(masks),
+        "layers": {name: 1 - float(mask.double().mean()) for name, mask in masks.items()},
+        "accuracy_before": before,
+        "accuracy": after,
+        **log.to_dict(),
+        "seconds": seconds,
+    }
+
+
+def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -> Event:
+    settings, begin = job.recipe.finetune, perf_counter()
+    batches = job.data.training_batches(epoch=unit.index, batch=job.recipe.data.batch)
+    length = len(batches)
+    span = Span(
+        first=unit.index * length,
+        total=settings.epochs * length,
+        warmup=round(min(settings.warmup, settings.epochs / 2) * length),
+    )
+    what = f"epoch {unit.index + 1}/{settings.epochs}"
+    with job.reporter.task(what, len(job.data.train), "image") as task:
+        result = train_epoch(
+            job.module,
+            batches,
+            optimizer,
+            loss,
+            weights=job.weights,
+            masks=job.state.masks,
+            span=span,
+            settings=settings,
+            placement=job.placement,
+            task=task,
+        )
+    reached, seconds = accuracy_now(job), perf_counter() - begin
+    job.reporter.say(
+        f"{what}: loss {result.loss:.4f} nats, accuracy {reached:.2f} %, "
+        f"learning rate {result.lr:.2g} per step, {seconds:.1f} s"
+    )
+    return {
+        "event": "epoch",
+        "epoch": unit.index + 1,
+        "sparsity": sparsity(job.state.masks),
+        "loss": result.loss,
+        "accuracy": reached,
+        "lr": result.lr,
+        "seconds": seconds,
+    }
+
+
+def _restore(job: Job, optimizer: torch.optim.Optimizer) -> None:
+    """Put the saved state in force, or begin with masks that keep everything."""
+    device = job.placement.device
+    if job.state.done == 0:
+        job.state.masks = {
+            name: torch.ones_like(weight, dtype=torch.bool) for name, weight in job.weights.items()
+        }
+        return
+    job.module.load_state_dict(job.state.model)
+    job.state.masks = {name: mask.to(device) for name, mask in job.state.masks.items()}
+    optimizer.load_state_dict(job.state.optimizer)
+    mask_weights(job.weights, job.state.masks)
+
+
+def _save(job: Job, optimizer: torch.optim.Optimizer, event: Event) -> None:
+    job.state.done += 1
+    job.state.model = dict(job.module.state_dict())
+    job.state.optimizer = optimizer.state_dict()
+    job.state.history.append(event)
+    job.state.save(job.directory.checkpoint, job.directory.log)
+
+
+def _say_where_pattern_holds(job: Job) -> None:
+    """Count the layers in which the masks obey the pattern of the recipe, where there is one."""
+    pattern, axes = pattern_of(job.recipe.prune.pattern), job.setup.axes
+    if pattern == pattern_of("unstructured"):
+        return
+    masks = job.state.masks
+    holds = sum(check_pattern(mask, pattern, axes[name]) for name, mask in masks.items())
+    job.reporter.say(f"pattern {job.recipe.prune.pattern}: holds in {holds} of {len(masks)} layers")
+
+
+def _write_result(job: Job) -> None:
+    """Write ``pruned.safetensors`` and ``masks.safetensors``."""
+    weights = {name: _plain(value) for name, value in job.module.state_dict().items()}
+    masks = {name: _plain(mask) for name, mask in job.state.masks.items()}
+    write_bytes(job.directory.weights, save(weights))
+    write_bytes(job.directory.masks, save(masks))
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return a copy in main memory, laid out in rows, that shares storage with no other."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

@@ -1,0 +1,206 @@
+"""The stages of a run in order, from a recipe to a package, and the stages one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...exporters.documents.report import Report, read_report
+from ...exporters.judging.baseline import Baseline, Planned
+from ...exporters.measuring.sizes import deflated_bytes, nonzeros
+from ...exporters.packaging.package import write_package
+from ...exporters.packaging.signing import SigningKey
+from ...exporters.reading.archive import read_archive
+from ...exporters.reporting.report import write_report
+from ...support.errors import InputError
+from ...support.files import write_text
+from ...support.progress import Reporter, Silent
+from ..data.source import Data, open_data
+from ..recipe.recipe import Recipe
+from ..recipe.timeline import timeline
+from ..runs.directory import RunDirectory
+from .export import dense_stage, export_stage, real_samples
+from .measure import measure_files, plan, session_settings
+from .opening import Job, open_job
+from .prune import prune_stage
+from .variants import forms_to_measure, remove_failed, variants_stage, with_variants
+
+GOLDEN_SAMPLES = 4
+"""Test samples that a package carries with their outputs."""
+
+
+def prune_and_export(
+    recipe: Recipe,
+    directory: RunDirectory,
+    reporter: Reporter | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    baseline: Baseline | None = None,
+    sign: SigningKey | None = None,
+) -> Report:
+    """Run the whole job and return its report; failed gates are in it.
+
+    Args:
+        recipe: what to do.
+        directory: where the run is written.
+        reporter: where lines and progress go; None shows nothing.
+        resume: continue the run in the directory.
+        overwrite: replace the run in the directory.
+        baseline: the last accepted model, which this one may not fall behind; None: none.
+        sign: the key to sign the package with; None: it is not signed.
+
+    Raises:
+        InputError: for input that cannot work, before anything is written.
+        CheckFailed: when an exported file is not what the run made.
+    """
+    reporter = reporter or Silent()
+    if resume and baseline is None and _complete(directory):
+        reporter.say("the run is complete: this is its report")
+        report = read_report(directory.report)
+        if sign is not None and report.ships is not None:
+            package_run(directory, reporter, sign)
+        return report
+    job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
+    if baseline is not None:
+        baseline.check(_plan(job))
+    _remember(job, {"--sign": sign is not None, "--baseline": baseline is not None})
+    prune_job(job)
+    zeros = export_stage(job)
+    made = variants_stage(job)
+    measured = measure_files(
+        directory.model,
+        directory.dense,
+        name=recipe.model.name,
+        data=job.data,
+        recipe=recipe,
+        device=job.placement.device,
+        reporter=reporter,
+        zeros=zeros,
+        baseline=baseline,
+        variants=forms_to_measure(job, made),
+    )
+    report = with_variants(measured, made, recipe.export.pick)
+    remove_failed(job, report)
+    for file in (directory.package, directory.card):  # of another form, or one that fails now
+        file.unlink(missing_ok=True)
+    write_report(directory.path, report, recipe=recipe.to_yaml())
+    if report.ships is not None:
+        _pack(directory, job.data, sign)
+    return report
+
+
+def _plan(job: Job) -> Planned:
+    """Return what will be measured, with the weights that may be pruned: no file is there yet."""
+    settings = job.recipe.validate_
+    sessions = session_settings(settings, job.placement.device)
+    return plan(job.data, settings, sessions, job.weights.values(), all_shapes=False)
+
+
+def _remember(job: Job, flags: dict[str, bool]) -> None:
+    """Note the flags that were given, and warn of one that the run had and has no more."""
+    for flag, given in flags.items():
+        if given and flag not in job.state.asked:
+            job.state.asked.append(flag)
+        elif not given and flag in job.state.asked:
+            job.reporter.warn(f"the run began with {flag} and goes on without: pass it again")
+
+
+def prune_job(job: Job) -> None:
+    """Measure and export the dense network, then prune it; continues where the job stands."""
+    dense_stage(job)
+    prune_stage(job)
+
+
+def export_run(directory: RunDirectory, reporter: Reporter) -> None:
+    """Export the pruned network of a run anew, in all forms of its recipe.
+
+    Raises:
+        InputError: when the run does not exist or its pruning is not finished.
+        CheckFailed: when the exported file is not what the run made.
+    """
+    recipe = directory.read_recipe()
+    job = open_job(recipe, directory, reporter, resume=True)
+    units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
+    if job.state.done < units:
+        raise InputError(
+            f"the run in {str(directory.path)!r} is not finished: {job.state.done} of {units} "
+            "steps are done; continue it with prune-and-export --resume"
+        )
+    prune_job(job)
+    export_stage(job)
+    variants_stage(job)
+
+
+def package_run(
+    directory: RunDirectory, reporter: Reporter, sign: SigningKey | None = None
+) -> None:
+    """Pack the model of a run, and sign the package where there is a key.
+
+    Raises:
+        InputError: when the run has no exported and measured model.
+    """
+    recipe = directory.read_recipe()
+    for needed in (directory.model, directory.report):
+        if not needed.is_file():
+            raise InputError(
+                f"{str(directory.path)!r} has no {needed.name}: "
+                "finish the run with prune-and-export --resume"
+            )
+    _pack(directory, open_data(recipe.data, seed=recipe.run.seed, reporter=reporter), sign)
+
+
+def _complete(directory: RunDirectory) -> bool:
+    """Tell whether every file of a run is there, and the package holds the form that ships."""
+    try:
+        report = read_report(directory.report)
+        forms = [directory.path / form.file for form in report.variants.values() if form.figures]
+        needed = [*directory.main_files(), *forms]
+        if not all(file.exists() for file in needed):
+            return False
+        if report.ships is None:
+            return True
+        shipped = _shipped(directory, report)
+        name = f"model{shipped.suffix}"
+        packed = read_archive(directory.package).get(name)
+    except InputError:
+        return False
+    return packed == shipped.read_bytes()
+
+
+def _shipped(directory: RunDirectory, report: Report) -> Path:
+    """Return the file of the form that ships.
+
+    Raises:
+        InputError: when none does.
+    """
+    if report.ships is None:
+        raise InputError(f"{str(directory.path)!r} has no form that passes all gates: none ships")
+    return directory.model if report.ships == "plain" else directory.variants[report.ships]
+
+
+def _pack(directory: RunDirectory, data: Data, sign: SigningKey | None) -> None:
+    """Pack the form that ships with the report, having checked that they belong together.
+
+    The model card of the package is left in the run too.
+    """
+    report = read_report(directory.report)
+    model = _shipped(directory, report)
+    form = report.variants.get(report.ships or "plain")
+    figures = form.figures if form is not None and form.figures else report.pruned
+    if not model.is_file() or (figures.deflated_bytes, figures.nonzeros) != (
+        deflated_bytes(model),
+        nonzeros(model),
+    ):
+        raise InputError(
+            f"{directory.report.name} is of another {model.name} than the one in "
+            f"{str(directory.path)!r}: measure it again with prune-and-export --resume"
+        )
+    _, card = write_package(
+        directory.package,
+        model=model,
+        golden_inputs=real_samples(data, GOLDEN_SAMPLES).numpy(),
+        report=report,
+        variant=report.ships or "plain",
+        sign=sign,
+    )
+    write_text(directory.card, card)

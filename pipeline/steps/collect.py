@@ -1,0 +1,135 @@
+"""Measuring what a criterion needs: gradients into a bank where the plan puts it, or factors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..data.randomness import stream
+from ..data.source import Data
+from ..pruning.gradients.bank import DiskBank, RecomputedBank, RowSink, TensorBank
+from ..pruning.gradients.evidence import Evidence, KroneckerFactors, Need
+from ..pruning.gradients.kronecker_factors import collect_factors
+from ..pruning.gradients.rows import collect
+from ..pruning.memory.plan import MemoryPlan
+from ..pruning.tensors.layout import Layout
+from ..recipe.prune import PruneSettings
+from ..runs.device import Placement
+from .held_back_loss import held_back_count
+
+
+@dataclass(frozen=True)
+class Gatherer:
+    """Where evidence comes from: the network, the data, and the plan of the memory.
+
+    ``plan`` is None where no bank is needed; ``folder`` is where a bank on the disk is.
+    """
+
+    module: nn.Module
+    weights: dict[str, nn.Parameter]
+    data: Data
+    settings: PruneSettings
+    placement: Placement
+    plan: MemoryPlan | None
+    folder: Path
+
+    @contextmanager
+    def evidence(
+        self, need: Need, keep: Tensor, *, draw: int, on_row: Callable[[], None]
+    ) -> Iterator[Evidence]:
+        """Measure around the present weights; a bank on the disk is gone after the block.
+
+        Args:
+            need: what is measured.
+            keep: ``Bool[d]``; weights that are pruned have no gradients.
+            draw: number of the measurement, which fixes the samples and the labels drawn.
+            on_row: called after each gradient, of the first pass where there are several.
+        """
+        found = Evidence(
+            batch=self.settings.fisher_batch, seed=stream(self.data.seed, "labels", draw)
+        )
+        if need == "nothing":
+            yield found
+        elif need == "factors":
+            yield replace(found, factors=self._factors(draw, found.seed, on_row))
+        else:
+            with self._bank(found, need == "bank+gradient", keep, draw, on_row) as (bank, gradient):
+                yield replace(found, bank=bank, gradient=gradient)
+
+    @contextmanager
+    def _bank(
+        self, found: Evidence, mean: bool, keep: Tensor, draw: int, on_row: Callable[[], None]
+    ) -> Iterator[tuple[TensorBank | DiskBank | RecomputedBank, Tensor | None]]:
+        plan, layout, device = self.plan, Layout(self.weights), self.placement.device
+        assert plan is not None
+        rows = self.settings.gradients
+
+        def fill(sink: RowSink | None, names: Sequence[str], mean: bool = False) -> Tensor | None:
+            return collect(
+                self.module,
+                {name: self.weights[name] for name in names},
+                self._batches(draw),
+                F.cross_entropy,
+                rows=rows,
+                keep=torch.cat([keep[layout.places[name]] for name in names]),
+                sink=sink,
+                labels=self.settings.fisher_labels,
+                generator=_generator(found.seed),
+                micro_batch=self.settings.micro_batch,
+                mean_gradient=mean,
+                on_row=on_row,
+            ).gradient
+
+        everything = list(self.weights)
+        if plan.place == "passes":
+
+            def again(group: int, sink: RowSink) -> None:
+                fill(sink, plan.groups[group])
+
+            sizes = [sum(layout.sizes[name] for name in names) for names in plan.groups]
+            gradient = fill(None, everything, mean=True) if mean else None
+            yield RecomputedBank(rows, sizes, again, plan.dtype, device), gradient
+        elif plan.place == "disk":
+            with DiskBank(self.folder, rows, layout.total, plan.dtype, device) as on_disk:
+                yield on_disk, fill(on_disk, everything, mean)
+        else:
+            where = device if plan.place == "device" else torch.device("cpu")
+            G = torch.empty(rows, layout.total, dtype=plan.dtype, device=where)
+            bank = TensorBank(G, device)
+            yield bank, fill(bank, everything, mean)
+
+    def _factors(
+        self, draw: int, seed: int, on_row: Callable[[], None]
+    ) -> dict[str, KroneckerFactors]:
+        return collect_factors(
+            self.module,
+            self.weights,
+            self._batches(draw),
+            F.cross_entropy,
+            count=self.settings.gradients,
+            labels=self.settings.fisher_labels,
+            generator=_generator(seed),
+            on_batch=on_row,
+        )
+
+    def _batches(self, draw: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the mini-batches of one measurement, on the device."""
+        tuned = self.settings.tune_damping
+        batches = self.data.fisher_batches(
+            draw=draw,
+            count=self.settings.gradients,
+            batch=self.settings.fisher_batch,
+            leave_out=held_back_count(self.settings, self.data) if tuned else 0,
+        )
+        for inputs, targets in batches:
+            yield self.placement.tensor(inputs), targets.to(self.placement.device)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,264 @@
+"""What the prune steps of a job share: the method, checked against the network and the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ...support.errors import InputError
+from ...support.memory import available_memory, format_size, parse_size
+from ...support.progress import Reporter
+from ..data.source import Data
+from ..pruning.choice.costs import total_macs, weight_costs
+from ..pruning.choice.limits import Limits
+from ..pruning.choice.patterns import highest_sparsity
+from ..pruning.choice.shares import pruned_count
+from ..pruning.criteria.criterion import Fisher
+from ..pruning.criteria.registry import CRITERIA
+from ..pruning.gradients.evidence import Evidence
+from ..pruning.gradients.rows import chunk_samples
+from ..pruning.memory.plan import BudgetError, MemoryPlan, Room, plan_memory
+from ..pruning.memory.workspace import Demand
+from ..pruning.step import Method, select
+from ..pruning.tensors.layout import Layout
+from ..pruning.tensors.prunables import Axes, find_prunables, input_axes, layers_without_parameter
+from ..recipe.prune import PruneSettings
+from ..runs.device import Placement
+from ..runs.directory import free_space
+from .pattern import pattern_of
+
+_KRONECKER_COPIES = 2
+"""The factors and their eigenvectors."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all prune steps of a job share.
+
+    Args:
+        method: criterion, update, pattern, allocation, and the limits at the final sparsity.
+        axes: channels of each prunable.
+        plan: where the gradient bank goes; None where there is none.
+    """
+
+    method: Method
+    axes: dict[str, Axes]
+    plan: MemoryPlan | None
+
+
+def find_weights(
+    module: nn.Module, settings: PruneSettings, reporter: Reporter
+) -> dict[str, nn.Parameter]:
+    """Return the prunables; say which layers cannot be, and refuse a sparsity of none or all.
+
+    Raises:
+        InputError: when nothing can be pruned as the recipe wants it.
+    """
+    try:
+        weights = find_prunables(module, settings.include, settings.exclude)
+    except ValueError as error:
+        raise InputError(f"nothing to prune: {error}") from None
+    computed = layers_without_parameter(module)
+    if computed:
+        reporter.warn(
+            f"the weights of layers {', '.join(computed[:6])} are computed from other parameters "
+            "and stay dense: call torch.nn.utils.parametrize.remove_parametrizations (or "
+            "torch.nn.utils.prune.remove) in the factory to have them pruned"
+        )
+    weights = _that_fit(module, weights, settings, reporter)
+    total = sum(map(torch.numel, weights.values()))
+    if pruned_count(settings.sparsity, total) in (0, total):
+        raise InputError(
+            f"prune.sparsity={settings.sparsity} of {total} weights prunes "
+            f"{pruned_count(settings.sparsity, total)} of them: it must leave some and take some"
+        )
+    return weights
+
+
+def set_up(
+    module: nn.Module,
+    weights: dict[str, nn.Parameter],
+    data: Data,
+    settings: PruneSettings,
+    placement: Placement,
+    folder: Path,
+) -> Setup:
+    """Turn the settings into what the mathematics takes, and try that it can be met.
+
+    Args:
+        module: the network, on the device.
+        weights: its prunables.
+        data: gives a sample, to count operations.
+        settings: the section of the recipe.
+        placement: the device.
+        folder: where a bank on the disk would be.
+
+    Raises:
+        InputError: when limits contradict each other, or the memory does not suffice.
+    """
+    layout, axes = Layout(weights), input_axes(module, weights)
+    method = _method(module, weights, data, settings, placement)
+    w = layout.flatten(weights)
+    keep = torch.ones(layout.total, dtype=torch.bool, device=w.device)
+    try:
+        trial = CRITERIA["magnitude"].build(Evidence(), layout, method.fisher)
+        select(trial, w, keep, sparsity=settings.sparsity, layout=layout, axes=axes, method=method)
+    except ValueError as error:
+        raise InputError(f"the settings of prune cannot be met: {error}") from None
+    if method.need == "factors":
+        _check_factors(weights, axes, _budget(settings, placement))
+    return Setup(method, axes, _plan(settings, method, layout, placement, folder))
+
+
+def _that_fit(
+    module: nn.Module, weights: dict[str, nn.Parameter], settings: PruneSettings, reporter: Reporter
+) -> dict[str, nn.Parameter]:
+    """Leave out the layers that an N:M pattern cannot be laid over."""
+    pattern = pattern_of(settings.pattern)
+    if not pattern.kept:
+        return weights
+    axes = input_axes(module, weights)
+    fit = {
+        name: weight
+        for name, weight in weights.items()
+        if highest_sparsity(pattern, Layout({name: weight}), axes) > 0
+    }
+    left = [name for name in weights if name not in fit]
+    if not fit:
+        raise InputError(
+            f"pattern {settings.pattern} fits no layer: the input channels of each (of a group of "
+            f"a grouped convolution) must be a multiple of {pattern.length}"
+        )
+    if left:
+        reporter.warn(
+            f"pattern {settings.pattern} leaves {', '.join(left[:6])} dense: their input channels "
+            f"are no multiple of {pattern.length}"
+        )
+    return fit
+
+
+def _method(
+    module: nn.Module,
+    weights: Mapping[str, nn.Parameter],
+    data: Data,
+    settings: PruneSettings,
+    placement: Placement,
+) -> Method:
+    limits = Limits(overrides=_overrides(settings.layers, weights), floor=settings.min_kept)
+    if settings.allocation == "flops":
+        inputs, _ = next(iter(data.test_batches(batch=1)))
+        sample = placement.tensor(inputs)
+        costs = weight_costs(module, weights, sample)
+        pruned = sum(weight.numel() * costs[name] for name, weight in weights.items())
+        limits = replace(
+            limits,
+            costs=costs,
+            cost_power=settings.cost_power,
+            max_macs=settings.max_macs,
+            fixed_macs=max(0.0, total_macs(module, sample) - pruned),
+        )
+    relative = settings.relative_damping
+    fisher = Fisher(
+        damping=settings.damping if relative is None else relative,
+        relative=relative is not None,
+        block=settings.block,
+        precision=getattr(torch, settings.fisher_precision),
+        taylor_damping=settings.taylor_damping,
+    )
+    return Method(
+        criterion=settings.criterion,
+        update=settings.update,
+        update_scale=settings.update_scale,
+        pattern=pattern_of(settings.pattern),
+        allocation=settings.allocation,
+        limits=limits,
+        fisher=fisher,
+        swaps=settings.swaps,
+        regrow=settings.regrow,
+    )
+
+
+def _overrides(layers: Mapping[str, float], weights: Mapping[str, object]) -> dict[str, float]:
+    """Return the sparsity of each weight that a pattern of names matches; the last one wins."""
+    found: dict[str, float] = {}
+    for glob, sparsity in layers.items():
+        names = [name for name in weights if fnmatchcase(name, glob)]
+        if not names:
+            raise InputError(
+                f"prune.layers: {glob!r} matches none of the weights to prune: "
+                + ", ".join(list(weights)[:6])
+            )
+        found |= dict.fromkeys(names, sparsity)
+    return found
+
+
+def _plan(
+    settings: PruneSettings, method: Method, layout: Layout, placement: Placement, folder: Path
+) -> MemoryPlan | None:
+    """Decide where the gradient bank goes; None where the criterion needs none."""
+    if method.need in ("nothing", "factors"):
+        return None
+    device, host = placement.device, available_memory()
+    budget = _budget(settings, placement)
+    batch, most = settings.fisher_batch, settings.micro_batch
+    demand = Demand(
+        rows=settings.gradients,
+        layout=layout,
+        criterion=method.criterion,
+        fisher=method.fisher,
+        grouped=method.pattern.length > 1,
+        swaps=settings.swaps > 0,
+        at_once=chunk_samples(layout.total) if batch == 1 else 1,
+        cut=most is not None and most < batch,
+        device=device.type,
+    )
+    storage = settings.fisher_storage
+    try:
+        return plan_memory(
+            demand,
+            Room.within(budget, device=_free(placement), host=host, disk=free_space(folder)),
+            place=settings.fisher_place,
+            dtype=None if storage == "auto" else getattr(torch, storage),
+        )
+    except BudgetError as error:
+        raise InputError(f"{error}; see prune.fisher_memory and prune.gradients") from None
+
+
+def _budget(settings: PruneSettings, placement: Placement) -> int:
+    """Return the bytes of the device's memory that may be used: as set, or half of the free."""
+    if settings.fisher_memory is not None:
+        return parse_size(settings.fisher_memory, "prune.fisher_memory")
+    return _free(placement) // 2
+
+
+def _free(placement: Placement) -> int:
+    if placement.device.type == "cuda":
+        return int(torch.cuda.mem_get_info(placement.device)[0])
+    return available_memory()
+
+
+def _check_factors(
+    weights: Mapping[str, nn.Parameter], axes: Mapping[str, Axes], budget: int
+) -> None:
+    """Refuse layers that kfac has no form for, and factors that do not fit."""
+    transposed = [name for name, axis in axes.items() if axis.inputs == 0]
+    if transposed:
+        raise InputError(
+            f"kfac has no form for transposed convolutions: put {transposed[0]} in prune.exclude, "
+            "or take another criterion"
+        )
+    needed = 0
+    for name, weight in weights.items():
+        groups = axes[name].groups
+        inputs, outputs = weight[0].numel(), weight.shape[0] // groups
+        needed += 8 * groups * _KRONECKER_COPIES * (inputs**2 + outputs**2)
+    if needed > budget:
+        raise InputError(
+            f"the factors of kfac need {format_size(needed)}, the budget is {format_size(budget)}: "
+            "raise prune.fisher_memory, or take another criterion"
+        )

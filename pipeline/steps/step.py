@@ -1,0 +1,230 @@
+"""A prune step on a network: gradients from the data, the mathematics, the masks put in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from ...support.errors import InputError
+from ...support.progress import Reporter
+from ..data.source import Data
+from ..pruning.criteria.criterion import Fisher
+from ..pruning.criteria.registry import CRITERIA
+from ..pruning.gradients.evidence import Evidence
+from ..pruning.step import Method, Outcome, prune, select
+from ..pruning.tensors.layout import Layout
+from ..pruning.tensors.masks import mask_weights
+from ..pruning.tensors.schedule import substeps
+from ..pruning.tuning import choose, neighbours
+from ..runs.device import Placement
+from .collect import Gatherer
+from .held_back_loss import HeldBack, write_back
+from .setup import Setup
+
+_REFRESH_SAMPLES = 2048
+"""Training samples whose activations give new batch-norm statistics: a heuristic."""
+
+
+@dataclass
+class StepLog:
+    """What a prune step did.
+
+    Args:
+        predicted: sum of the changes of the loss that the sub-steps predicted, in nats.
+        before: loss on the held-back samples before the step, in nats.
+        after: the same after it.
+        seconds: time by part: gradients, factorisation, selection, update, and what measuring
+            the loss took.
+        swaps: pairs of weights that were exchanged.
+        dampings: λ and μ of each sub-step, where they were tuned.
+    """
+
+    predicted: float = 0.0
+    before: float = 0.0
+    after: float = 0.0
+    swaps: int = 0
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("gradients", "factorisation", "selection", "update", "measuring"), 0.0
+        )
+    )
+    dampings: list[dict[str, float]] = field(default_factory=list)
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        """Add the time of the block to a part."""
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] += perf_counter() - begin
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entries of the step's line in ``log.jsonl``."""
+        return {
+            "predicted_loss_increase": self.predicted,
+            "measured_loss_increase": self.after - self.before,
+            "loss_before": self.before,
+            "loss_after": self.after,
+            "swaps": self.swaps,
+            "dampings": self.dampings,
+            **{f"{part}_seconds": seconds for part, seconds in self.seconds.items()},
+        }
+
+
+class PruneStep:
+    """One prune step of a job, taken in sub-steps with fresh evidence each.
+
+    Args:
+        gatherer: the network, its prunables, the data, and where the bank goes.
+        setup: method, axes and path of the job.
+        index: number of the step, from 0, which fixes the samples that are drawn.
+        reporter: shows the progress.
+    """
+
+    def __init__(self, gatherer: Gatherer, setup: Setup, *, index: int, reporter: Reporter) -> None:
+        self._gatherer, self._setup, self._index = gatherer, setup, index
+        self._settings, self._weights = gatherer.settings, gatherer.weights
+        self._reporter = reporter
+        self._layout = Layout(gatherer.weights)
+        self._held_back = HeldBack(
+            gatherer.module, gatherer.weights, gatherer.data, gatherer.settings, gatherer.placement
+        )
+        self._fisher = setup.method.fisher
+        self._log = StepLog()
+
+    def run(
+        self, masks: Mapping[str, Tensor], start: float, target: float
+    ) -> tuple[dict[str, Tensor], StepLog]:
+        """Prune the network from sparsity ``start`` to ``target``.
+
+        Args:
+            masks: the present masks by name, True = kept.
+            start: sparsity of ``masks``.
+            target: sparsity afterwards.
+
+        Returns:
+            The new masks, and what the step did. The weights of the network are changed.
+
+        Raises:
+            InputError: when the gradients do not admit a Fisher, with the cause and the remedy.
+        """
+        settings, log, method = self._settings, self._log, self._setup.method
+        path = substeps(start, target, settings.recompute, settings.spacing)
+        keep = self._layout.flatten(masks)
+        with log.timing("measuring"):
+            log.before = log.after = self._held_back.loss()
+        rows = 0 if method.need == "nothing" else settings.gradients * len(path)
+        what = f"prune step {self._index + 1}"
+        chosen: list[Tensor] = []
+        with self._reporter.task(f"{what}: gradients", rows, "gradient") as task:
+            for number, sparsity in enumerate(path):
+                draw = self._index * settings.recompute + number
+                present = torch.ones_like(keep) if settings.regrow else keep
+                begin = perf_counter()
+                try:
+                    with self._gatherer.evidence(
+                        method.need, present, draw=draw, on_row=task.advance
+                    ) as evidence:
+                        log.seconds["gradients"] += perf_counter() - begin
+                        if not settings.reselect and not chosen:
+                            chosen = self._choose_once(evidence, keep, path)
+                        mask = chosen[number] if chosen else None
+                        keep = self._sub_step(evidence, keep, sparsity, mask)
+                except (ArithmeticError, ValueError) as error:
+                    raise InputError(f"{what} failed: {error}") from error
+        new = {name: mask.clone() for name, mask in self._layout.split(keep).items()}
+        mask_weights(self._weights, new)
+        if settings.refresh_batchnorm:
+            refresh_batchnorm(self._gatherer.module, self._gatherer.data, self._gatherer.placement)
+        with log.timing("measuring"):
+            log.after = self._held_back.loss()
+        return new, log
+
+    def _sub_step(
+        self, evidence: Evidence, keep: Tensor, sparsity: float, mask: Tensor | None
+    ) -> Tensor:
+        """Prune once and put the weights in force; return the new mask."""
+        w = self._layout.flatten(self._weights)
+
+        def attempt(method: Method, mask: Tensor | None = mask) -> Outcome:
+            outcome = prune(
+                w, keep, evidence, sparsity=sparsity, layout=self._layout, axes=self._setup.axes,
+                method=method, mask=mask,
+            )  # fmt: skip
+            self._count(outcome)
+            return outcome
+
+        method = self._at(sparsity, self._fisher)
+        outcome = self._tuned(method, attempt) if self._settings.tune_damping else attempt(method)
+        write_back(self._weights, self._layout.split(outcome.weights))
+        self._log.predicted += outcome.loss
+        self._log.swaps += outcome.swaps
+        return outcome.keep
+
+    def _tuned(self, method: Method, attempt: Callable[..., Outcome]) -> Outcome:
+        """Return the outcome of least loss on the held-back samples over the dampings.
+
+        Exchanges are tried with the best of them alone, and stand only if they lower that loss too.
+        """
+
+        def measured(outcome: Outcome) -> float:
+            with self._log.timing("measuring"):
+                return self._held_back.loss(outcome.weights)
+
+        plain = replace(method, swaps=0)
+        taylor = method.need == "bank+gradient"
+        found = choose(
+            neighbours(self._fisher, taylor=taylor),
+            lambda fisher: attempt(replace(plain, fisher=fisher)),
+            measured,
+        )
+        self._fisher = found.fisher
+        self._log.dampings.append(
+            {"damping": found.fisher.damping, "taylor_damping": found.fisher.taylor_damping}
+        )
+        if not method.swaps:
+            return found.result
+        exchanged = attempt(replace(method, fisher=found.fisher), mask=found.result.keep)
+        return exchanged if measured(exchanged) < found.loss else found.result
+
+    def _count(self, outcome: Outcome) -> None:
+        for part in ("factorisation", "selection", "update"):
+            self._log.seconds[part] += getattr(outcome.seconds, part)
+
+    def _choose_once(self, evidence: Evidence, keep: Tensor, path: list[float]) -> list[Tensor]:
+        """Choose the masks of all sub-steps by the scores of the first."""
+        w = self._layout.flatten(self._weights)
+        criterion = CRITERIA[self._setup.method.criterion].build(
+            evidence, self._layout, self._fisher
+        )
+        masks = []
+        with self._log.timing("selection"):
+            for sparsity in path:
+                keep = select(
+                    criterion, w, keep, sparsity=sparsity, layout=self._layout,
+                    axes=self._setup.axes, method=self._at(sparsity, self._fisher),
+                )  # fmt: skip
+                masks.append(keep)
+        return masks
+
+    def _at(self, sparsity: float, fisher: Fisher) -> Method:
+        """Return the method with the limits of a sub-step on the way to the final sparsity."""
+        method = self._setup.method
+        progress = min(1.0, sparsity / self._settings.sparsity)
+        return replace(method, limits=method.limits.part_way(progress), fisher=fisher)
+
+
+def refresh_batchnorm(module: nn.Module, data: Data, placement: Placement) -> None:
+    """Re-estimate batch-norm statistics on training samples without augmentation."""
+    batch = min(128, len(data.train))
+    count = max(1, min(_REFRESH_SAMPLES, len(data.train)) // batch)
+    batches = data.fisher_batches(draw=0, count=count, batch=batch)
+    update_bn((placement.tensor(x) for x, _ in batches), module)

@@ -1,0 +1,48 @@
+"""Sizes, non-zeros and load time of files."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from wfpipe.exporters.measuring.session import SessionSettings
+from wfpipe.exporters.measuring.sizes import deflated_bytes, file_bytes, load_ms, nonzeros
+from wfpipe.tests.exporters.networks import write_graph, write_linear
+
+
+def test_deflated_bytes_are_those_in_a_zip_archive(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).normal(size=(520, 520)).astype(np.float32)
+    weight[:, 5:] = 0
+    path = write_linear(tmp_path / "model.onnx", weight)
+    assert file_bytes(path) == len(path.read_bytes()) > 1 << 20
+    with zipfile.ZipFile(
+        tmp_path / "a.zip", "w", compression=zipfile.ZIP_DEFLATED, compresslevel=9
+    ) as archive:
+        archive.write(path, "model.onnx")
+        assert deflated_bytes(path) == archive.getinfo("model.onnx").compress_size
+
+
+def test_nonzeros_are_counted_over_all_float_initializers(tmp_path: Path) -> None:
+    arrays = [
+        np.array([[1, 0], [2, 3]], np.float32),
+        np.array([0, 4], np.float16),
+        np.array([5, 6, 0], np.float64),
+        np.array([7, 8, 9], np.int64),
+    ]
+    names = ["w", "half", "double", "index"]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(array, name) for array, name in zip(arrays, names, strict=True)],
+    )
+    assert nonzeros(write_graph(tmp_path / "model.onnx", graph)) == 3 + 1 + 2
+
+
+def test_load_time_is_a_positive_number(tmp_path: Path) -> None:
+    path = write_linear(tmp_path / "model.onnx", np.eye(2, 3))
+    assert load_ms(path, SessionSettings("cpu", threads=1), repeats=2) > 0

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from wfpipe.pipeline.recipe.prune import PRESETS
+from wfpipe.pipeline.recipe.reading import parse_assignment, resolve
+from wfpipe.support.errors import InputError
+
+
+def prune(*assignments: str):
+    return resolve(*(parse_assignment(f"prune.{text}") for text in assignments)).prune
+
+
+def test_a_preset_changes_defaults_and_nothing_that_was_set():
+    settings = prune("preset=thorough", "gradients=50")
+    assert settings.gradients == 50
+    for key, value in PRESETS["thorough"].items():
+        assert getattr(settings, key) == (50 if key == "gradients" else value)
+
+
+def test_a_preset_reads_back_the_same_once_written():
+    recipe = resolve({"prune": {"preset": "thorough", "swaps": 0}})
+    assert resolve(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "sparsity"),
+    [
+        ("2:4", "2:4", 0.5),
+        ("1:4", "1:4", 0.75),
+        ("4:8", "4:8", 0.5),
+        ("16:64", "16:64", 0.75),
+        ("block:4:in", "block:4:in", 0.9),
+    ],
+)
+def test_a_pattern_is_read_as_it_is_written_and_n_m_brings_its_sparsity(text, pattern, sparsity):
+    settings = prune(f"pattern={text}")
+    assert (settings.pattern, settings.sparsity) == (pattern, sparsity)
+    assert resolve(resolve({"prune": {"pattern": text}}).to_dict()).prune == settings
+
+
+@pytest.mark.parametrize(
+    ("texts", "line"),
+    [
+        (["pattern=4:2"], "1 <= N < M"),
+        (["pattern=2:2"], "1 <= N < M"),
+        (["pattern=2-4"], "pattern must be unstructured, N:M, block:K:in or block:K:out"),
+        (["pattern=2:4", "sparsity=0.9"], "gives sparsity 0.5, got prune.sparsity=0.9"),
+        (["swaps=2", "update=single"], "swaps need"),
+        (["swaps=2", "criterion=kfac"], "swaps need"),
+        (["swaps=2", "pattern=block:4:in"], "swaps need"),
+        (["tune_damping=true", "criterion=magnitude"], "needs a criterion with a damping"),
+        (["max_macs=0.3"], "max_macs needs allocation=flops"),
+        (["layers={layer1: 1.5}"], "layers"),
+        (["criterion=woodfisch"], "did you mean 'woodfisher'"),
+        (["preset=througher"], "preset"),
+    ],
+)
+def test_settings_that_cannot_work_together_are_named(texts, line):
+    with pytest.raises(InputError, match=line):
+        prune(*texts)
