@@ -38,7 +38,7 @@ from wfpipe.pipeline.pruning.tensors.layout import Layout
 from wfpipe.pipeline.recipe.prune import PRESETS, PruneSettings
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.device import Placement, place
-from wfpipe.pipeline.steps.collect import Gatherer
+from wfpipe.pipeline.steps.collect import Collector
 from wfpipe.pipeline.steps.held_back_loss import write_back
 from wfpipe.pipeline.steps.setup import find_weights, set_up
 from wfpipe.pipeline.steps.step import PruneStep
@@ -120,8 +120,10 @@ class Bench:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             setup = set_up(module, weights, data, settings, self.placement, folder)
-            gatherer = Gatherer(module, weights, data, settings, self.placement, setup.plan, folder)
-            step = PruneStep(gatherer, setup, index=index, reporter=Silent())
+            collector = Collector(
+                module, weights, data, settings, self.placement, setup.plan, folder
+            )
+            step = PruneStep(collector, setup, index=index, reporter=Silent())
             return step.run(masks, start, settings.sparsity)[0]
 
 
@@ -216,11 +218,11 @@ def _choices(bench: Bench, settings: PruneSettings, seed: int) -> Iterator[tuple
     w, fisher = layout.flatten(weights), Fisher(settings.damping, settings.block)
     with tempfile.TemporaryDirectory() as folder:
         setup = set_up(module, weights, data, settings, bench.placement, Path(folder))
-        gatherer = Gatherer(
+        collector = Collector(
             module, weights, data, settings, bench.placement, setup.plan, Path(folder)
         )
         keep = torch.ones(layout.total, dtype=torch.bool)
-        with gatherer.evidence("bank", keep, draw=0, on_row=lambda: None) as evidence:
+        with collector.evidence("bank", keep, draw=0, on_row=lambda: None) as evidence:
             for name in ("magnitude", "diag-fisher", "woodfisher"):
                 built = CRITERIA[name].build(evidence, layout, fisher)
                 yield name, Choice(built.scores(w), partial(built.update, w, update="single"))

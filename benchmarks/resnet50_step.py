@@ -108,7 +108,7 @@ def run(folder: Path, place: str) -> None:
     device = parts.placement.device
     train_once(parts)
     footprint = peak(device)
-    step = PruneStep(parts.gatherer, parts.setup, index=0, reporter=Silent())
+    step = PruneStep(parts.collector, parts.setup, index=0, reporter=Silent())
     everything = {name: torch.ones_like(w, dtype=torch.bool) for name, w in parts.weights.items()}
     begin = perf_counter()
     masks, log = step.run(everything, 0.0, SPARSITY)

@@ -25,7 +25,7 @@ from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.recipe.recipe import Recipe
 from wfpipe.pipeline.runs.device import Placement, place
 from wfpipe.pipeline.stages.sensitivity import DEFAULTS
-from wfpipe.pipeline.steps.collect import Gatherer
+from wfpipe.pipeline.steps.collect import Collector
 from wfpipe.pipeline.steps.setup import find_weights, set_up
 from wfpipe.pipeline.steps.step import PruneStep
 from wfpipe.support.progress import Silent
@@ -63,8 +63,8 @@ def prune_alone(recipe: Recipe, data: Data, placement: Placement) -> tuple[float
     masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
     with tempfile.TemporaryDirectory() as name:
         setup = set_up(module, weights, data, settings, placement, Path(name))
-        gatherer = Gatherer(module, weights, data, settings, placement, setup.plan, Path(name))
-        step = PruneStep(gatherer, setup, index=0, reporter=Silent())
+        collector = Collector(module, weights, data, settings, placement, setup.plan, Path(name))
+        step = PruneStep(collector, setup, index=0, reporter=Silent())
         _, log = step.run(masks, 0.0, settings.sparsity)
     return log.predicted, test_loss(module, data, placement) - before
 

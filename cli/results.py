@@ -105,8 +105,8 @@ def show_report(report: Report, reporter: Terminal) -> None:
     """Print the tables, the verdict in a sentence and in full, and the gates that decide."""
     from ..exporters.judging.headline import headline
     from ..exporters.judging.outcome import checks, others
+    from ..exporters.reporting.figures_table import figures_table
     from ..exporters.reporting.forms_table import forms_table
-    from ..exporters.reporting.report import figures_table
 
     reporter.table(figures_table(report))
     if table := forms_table(report):

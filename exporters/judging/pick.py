@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..documents.export_choices import Rule
+from ..documents.export_names import Rule
 from ..documents.report import GateResult, ModelFigures, Report
 from .gates import describe
 

@@ -21,7 +21,7 @@ from .accuracy import Accuracy, Batch, accuracy
 from .denormals import flushing
 from .inference import predict
 from .latency import Times, measure_in_sittings, plan_sittings
-from .memory import peak_memory
+from .peak_memory import peak_memory
 from .session import SessionSettings, open_session
 from .sizes import deflated_bytes, file_bytes, load_ms, nonzeros
 

@@ -9,7 +9,7 @@ from ..documents.forms import DENSE, Form, first_batch, forms
 from ..documents.report import Report
 from ..documents.units import format_bytes, format_ms, format_speed
 from .html import page_templates
-from .page_figures import NO_VALUE, Figure
+from .page_plots import NO_VALUE, Figure
 from .plots.scatter import Spot, scatter_plot
 
 _RUN = ("c-plain", "c-1", "c-2", "c-3", "c-4")

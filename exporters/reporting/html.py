@@ -15,7 +15,7 @@ from ..documents.report import Report
 from ..documents.run_log import Event
 from ..judging.gates import describe
 from ..judging.headline import headline
-from .page_figures import latency_figures, loss_figure, run_figures
+from .page_plots import latency_figures, loss_figure, run_figures
 from .page_tables import MOST_BARS, all_figures, layer_rows, layer_table, summary
 
 _UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|kB|MB|GB|bytes|points|nats|samples/s)(?!\w))")

@@ -6,9 +6,9 @@ from ..documents.report import Report
 from ..judging.gates import machine
 from ..judging.headline import all_of, headline
 from ..judging.outcome import Problem, checks, others
+from .figures_table import figures_table
 from .forms_table import forms_table
 from .markdown_text import escaped, table_of
-from .report import figures_table
 
 
 def markdown(command: str, outcome: Report | Problem) -> str:

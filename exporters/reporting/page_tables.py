@@ -12,7 +12,7 @@ from ..documents.forms import DENSE, Form, first_batch, forms
 from ..documents.report import Report
 from ..documents.units import format_bytes, format_count, format_ms, format_speed, format_times
 from ..judging.headline import all_of
-from .page_figures import NO_VALUE, colour
+from .page_plots import NO_VALUE, colour
 from .plots.bars import bar, interval
 from .plots.scale import Scale, linear_scale
 

@@ -11,7 +11,7 @@ from ..documents.report import REPORT_FILE, read_report
 from ..documents.run_log import read_log
 from .comparison import render_comparison
 from .html import render
-from .report import PAGE_FILE
+from .writing import PAGE_FILE
 
 RECIPE_FILE = "recipe.yaml"
 MAX_RECIPE_BYTES = 1 << 20

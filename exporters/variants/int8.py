@@ -22,7 +22,7 @@ from onnxruntime.quantization import (
 from ...support.errors import CheckFailed, InputError, unknown
 from ...support.files import write_bytes
 from ...support.version import __version__
-from ..documents.export_choices import Method
+from ..documents.export_names import Method
 from ..measuring.library_output import quiet
 from ..onnx.clean import set_metadata
 from ..reading.onnx_graph import graphs, read_model, to_array, weights

@@ -24,10 +24,10 @@ from .factory import open_factory
 from .hub import open_hub
 from .image_folder import open_folder
 from .loader import Key
+from .prepare import Rules, settle
 from .randomness import permutation, stream
 from .reading import BadImageError, Form, Reader, Source, Split, Values
 from .samples import Samples, with_remedy
-from .settle import Rules, settle
 
 # A heuristic: the cache leaves most of the free memory to the gradients and the network.
 CACHE_SHARE = 1 / 4

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ...exporters.documents.export_choices import Method, Rule, Variant
+from ...exporters.documents.export_names import Method, Rule, Variant
 from .prune import PruneSettings as PruneSettings
 from .values import Section, split
 

@@ -29,7 +29,7 @@ from ...exporters.onnx.zeros import ZeroCount, file_sparsity, layer_figures
 from ...exporters.reading.onnx_graph import read_model
 from ...exporters.reading.onnx_wire import MAX_MODEL_BYTES
 from ...exporters.reading.package_model import stated_preprocessing
-from ...exporters.reporting.report import PAGE_FILE, write_report
+from ...exporters.reporting.writing import PAGE_FILE, write_report
 from ...support.errors import InputError
 from ...support.files import check_writable, read_bytes
 from ...support.progress import Reporter

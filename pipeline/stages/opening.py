@@ -20,7 +20,7 @@ from ..recipe.timeline import timeline
 from ..runs.device import Placement, place
 from ..runs.directory import RunDirectory, check_space
 from ..runs.state import State, check_state, digest_tensors, load_state
-from ..steps.collect import Gatherer
+from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
 
 
@@ -35,7 +35,7 @@ class Job:
     weights: dict[str, nn.Parameter]
     placement: Placement
     setup: Setup
-    gatherer: Gatherer
+    collector: Collector
     state: State
     reporter: Reporter
     begun: bool
@@ -50,7 +50,7 @@ class Parts:
     weights: dict[str, nn.Parameter]
     placement: Placement
     setup: Setup
-    gatherer: Gatherer
+    collector: Collector
 
 
 def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
@@ -73,8 +73,8 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     setup = set_up(module, weights, data, recipe.prune, placement, folder)
     if setup.plan is not None:
         reporter.say(setup.plan.describe())
-    gatherer = Gatherer(module, weights, data, recipe.prune, placement, setup.plan, folder)
-    return Parts(data, module, weights, placement, setup, gatherer)
+    collector = Collector(module, weights, data, recipe.prune, placement, setup.plan, folder)
+    return Parts(data, module, weights, placement, setup, collector)
 
 
 def open_job(
@@ -106,7 +106,7 @@ def open_job(
         units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
         check_state(state, directory.checkpoint, module, weights, units)
     return Job(
-        recipe, directory, data, module, weights, parts.placement, parts.setup, parts.gatherer,
+        recipe, directory, data, module, weights, parts.placement, parts.setup, parts.collector,
         state, reporter, resume,
     )  # fmt: skip
 

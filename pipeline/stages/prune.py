@@ -56,7 +56,7 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
     settings = job.recipe.prune
     path = [0.0, *sparsities(settings.sparsity, job.recipe.prune_steps, settings.schedule)]
     begin, before = perf_counter(), job.state.history[-1]["accuracy"]
-    step = PruneStep(job.gatherer, job.setup, index=unit.index, reporter=job.reporter)
+    step = PruneStep(job.collector, job.setup, index=unit.index, reporter=job.reporter)
     masks, log = step.run(job.state.masks, path[unit.index], path[unit.index + 1])
     job.state.masks = masks
     mask_optimizer(optimizer, job.weights, masks)

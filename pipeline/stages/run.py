@@ -10,7 +10,7 @@ from ...exporters.measuring.sizes import deflated_bytes, nonzeros
 from ...exporters.packaging.package import write_package
 from ...exporters.packaging.signing import SigningKey
 from ...exporters.reading.archive import read_archive
-from ...exporters.reporting.report import write_report
+from ...exporters.reporting.writing import write_report
 from ...support.errors import InputError
 from ...support.files import write_text
 from ...support.progress import Reporter, Silent

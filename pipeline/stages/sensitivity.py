@@ -240,16 +240,16 @@ def measure_sensitivity(
 
 
 def _curves(parts: Parts, sparsities: tuple[float, ...], reporter: Reporter) -> list[Curve]:
-    setup, gatherer, layout = parts.setup, parts.gatherer, Layout(parts.weights)
+    setup, collector, layout = parts.setup, parts.collector, Layout(parts.weights)
     w = layout.flatten(parts.weights)
     keep = torch.ones(layout.total, dtype=torch.bool, device=w.device)
     in_passes = setup.plan is not None and setup.plan.place == "passes"
-    rows = 0 if in_passes else gatherer.settings.gradients  # passes come with the layers
+    rows = 0 if in_passes else collector.settings.gradients  # passes come with the layers
     found = []
     with ExitStack() as stack:
         with reporter.task("gradients", rows, "gradient") as task:
             evidence = stack.enter_context(
-                gatherer.evidence(setup.method.need, keep, draw=0, on_row=task.advance)
+                collector.evidence(setup.method.need, keep, draw=0, on_row=task.advance)
             )
         with reporter.task("sensitivity", len(parts.weights), "layer") as task:
             for curve in curves(

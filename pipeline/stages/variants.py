@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...exporters.documents.export_choices import Rule, Variant
+from ...exporters.documents.export_names import Rule, Variant
 from ...exporters.documents.report import Report, VariantFigures
 from ...exporters.judging.pick import choose
 from ...exporters.judging.variant_verdict import choice_in_words, variants_verdict

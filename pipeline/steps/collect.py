@@ -25,7 +25,7 @@ from .held_back_loss import held_back_count
 
 
 @dataclass(frozen=True)
-class Gatherer:
+class Collector:
     """Where evidence comes from: the network, the data, and the plan of the memory.
 
     ``plan`` is None where no bank is needed; ``folder`` is where a bank on the disk is.

@@ -17,7 +17,7 @@ from ..data.source import Data
 from ..pruning.choice.costs import total_macs, weight_costs
 from ..pruning.choice.limits import Limits
 from ..pruning.choice.patterns import highest_sparsity
-from ..pruning.choice.shares import pruned_count
+from ..pruning.choice.water_filling import pruned_count
 from ..pruning.criteria.criterion import Fisher
 from ..pruning.criteria.registry import CRITERIA
 from ..pruning.gradients.evidence import Evidence

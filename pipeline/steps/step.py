@@ -24,7 +24,7 @@ from ..pruning.tensors.masks import mask_weights
 from ..pruning.tensors.schedule import substeps
 from ..pruning.tuning import choose, neighbours
 from ..runs.device import Placement
-from .collect import Gatherer
+from .collect import Collector
 from .held_back_loss import HeldBack, write_back
 from .setup import Setup
 
@@ -83,19 +83,25 @@ class PruneStep:
     """One prune step of a job, taken in sub-steps with fresh evidence each.
 
     Args:
-        gatherer: the network, its prunables, the data, and where the bank goes.
+        collector: the network, its prunables, the data, and where the bank goes.
         setup: method, axes and path of the job.
         index: number of the step, from 0, which fixes the samples that are drawn.
         reporter: shows the progress.
     """
 
-    def __init__(self, gatherer: Gatherer, setup: Setup, *, index: int, reporter: Reporter) -> None:
-        self._gatherer, self._setup, self._index = gatherer, setup, index
-        self._settings, self._weights = gatherer.settings, gatherer.weights
+    def __init__(
+        self, collector: Collector, setup: Setup, *, index: int, reporter: Reporter
+    ) -> None:
+        self._collector, self._setup, self._index = collector, setup, index
+        self._settings, self._weights = collector.settings, collector.weights
         self._reporter = reporter
-        self._layout = Layout(gatherer.weights)
+        self._layout = Layout(collector.weights)
         self._held_back = HeldBack(
-            gatherer.module, gatherer.weights, gatherer.data, gatherer.settings, gatherer.placement
+            collector.module,
+            collector.weights,
+            collector.data,
+            collector.settings,
+            collector.placement,
         )
         self._fisher = setup.method.fisher
         self._log = StepLog()
@@ -130,7 +136,7 @@ class PruneStep:
                 present = torch.ones_like(keep) if settings.regrow else keep
                 begin = perf_counter()
                 try:
-                    with self._gatherer.evidence(
+                    with self._collector.evidence(
                         method.need, present, draw=draw, on_row=task.advance
                     ) as evidence:
                         log.seconds["gradients"] += perf_counter() - begin
@@ -143,7 +149,9 @@ class PruneStep:
         new = {name: mask.clone() for name, mask in self._layout.split(keep).items()}
         mask_weights(self._weights, new)
         if settings.refresh_batchnorm:
-            refresh_batchnorm(self._gatherer.module, self._gatherer.data, self._gatherer.placement)
+            refresh_batchnorm(
+                self._collector.module, self._collector.data, self._collector.placement
+            )
         with log.timing("measuring"):
             log.after = self._held_back.loss()
         return new, log

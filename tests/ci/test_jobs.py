@@ -15,7 +15,7 @@ from junitparser import Failure, JUnitXml, TestSuite
 
 from wfpipe.exporters.measuring.sizes import deflated_bytes
 from wfpipe.exporters.onnx.zeros import layer_figures
-from wfpipe.exporters.reporting.report import write_report
+from wfpipe.exporters.reporting.writing import write_report
 from wfpipe.pipeline.recipe.reading import parse_assignment, resolve
 from wfpipe.tests.ci.jobs import Job, documented, page, run_github_job, run_gitlab_job
 from wfpipe.tests.ci.workspace import BAD, GOOD, write_dense, write_images, write_pruned

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wfpipe.exporters.reporting.report import write_report
+from wfpipe.exporters.reporting.writing import write_report
 from wfpipe.tests.cli.program import wfpipe
 from wfpipe.tests.cli.test_bad_input import check, files_in
 from wfpipe.tests.exporters.package_samples import make_report

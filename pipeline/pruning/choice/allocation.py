@@ -13,8 +13,8 @@ from ..tensors.layout import Layout
 from .limits import Bounds, Goal, Limits, bounds, goal, layer_costs
 from .patterns import Units
 from .selection import FIRST, NEVER, lowest, ordered_keys
-from .shares import fill, shares
-from .shares import pruned_count as pruned_count
+from .water_filling import fill, shares
+from .water_filling import pruned_count as pruned_count
 
 Allocation = Literal["global", "uniform", "erk", "flops"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ..tensors.layout import Layout
-from .shares import pruned_count
+from .water_filling import pruned_count
 
 _ROUNDING = 1e-9
 """What a sum or product of decimal fractions may be off, such as 1 − 0.9."""

@@ -11,7 +11,7 @@ from wfpipe.exporters.documents.json_schemas import DOCUMENTS, json_schema, ship
 from wfpipe.exporters.documents.manifest import MANIFEST_FILE
 from wfpipe.exporters.packaging.package import write_package
 from wfpipe.exporters.reading.archive import read_archive
-from wfpipe.exporters.reporting.report import write_report
+from wfpipe.exporters.reporting.writing import write_report
 from wfpipe.tests.exporters.package_samples import (
     golden_inputs,
     make_report,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from wfpipe.exporters.documents.export_choices import Rule
+from wfpipe.exporters.documents.export_names import Rule
 from wfpipe.exporters.documents.report import GateResult, Latency, Report, VariantFigures
 from wfpipe.exporters.judging.pick import choose, nearest_miss
 from wfpipe.tests.exporters.package_samples import make_report, model_figures

@@ -13,7 +13,7 @@ from wfpipe.exporters.judging.gates import describe
 from wfpipe.exporters.judging.read_baseline import read_baseline
 from wfpipe.exporters.judging.report_baseline import ReportBaseline, read_report_baseline
 from wfpipe.exporters.measuring.session import SessionSettings
-from wfpipe.exporters.reporting.report import write_report
+from wfpipe.exporters.reporting.writing import write_report
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import make_report, model_figures
 

@@ -19,7 +19,7 @@ from wfpipe.exporters.packaging import infer
 from wfpipe.exporters.packaging.package import write_package
 from wfpipe.exporters.reading.archive import read_archive
 from wfpipe.exporters.reading.package_model import run_samples
-from wfpipe.exporters.reporting.report import write_report
+from wfpipe.exporters.reporting.writing import write_report
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import (
     CLASSES,
@@ -116,7 +116,7 @@ import os, sys, time
 from pathlib import Path
 import numpy as np
 from wfpipe.exporters.packaging.package import write_package
-from wfpipe.exporters.reporting.report import read_report
+from wfpipe.exporters.reporting.writing import read_report
 os.umask(int(sys.argv[3], 8))
 time.tzset()
 run = Path(sys.argv[1])

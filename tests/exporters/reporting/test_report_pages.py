@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from wfpipe.exporters.reporting.report import write_report
 from wfpipe.exporters.reporting.report_pages import write_pages
+from wfpipe.exporters.reporting.writing import write_report
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import make_report
 from wfpipe.tests.exporters.report_samples import full_report

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from wfpipe.exporters.documents.export_choices import Method
+from wfpipe.exporters.documents.export_names import Method
 from wfpipe.exporters.measuring.sizes import nonzeros
 from wfpipe.exporters.reading.onnx_graph import read_model, to_array, weights
 from wfpipe.exporters.variants.int8 import check_zeros_kept, excluded_nodes, write_int8

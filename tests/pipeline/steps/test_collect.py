@@ -13,7 +13,7 @@ from wfpipe.pipeline.pruning.memory.plan import MemoryPlan
 from wfpipe.pipeline.pruning.tensors.layout import Layout
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.device import place
-from wfpipe.pipeline.steps.collect import Gatherer
+from wfpipe.pipeline.steps.collect import Collector
 from wfpipe.pipeline.steps.held_back_loss import HeldBack, held_back_count
 from wfpipe.pipeline.steps.setup import find_weights, set_up
 from wfpipe.support.progress import Silent
@@ -27,22 +27,22 @@ def network() -> nn.Module:
     ).eval()  # fmt: skip
 
 
-def planned(found: Gatherer, **changes: Any) -> MemoryPlan:
+def planned(found: Collector, **changes: Any) -> MemoryPlan:
     assert found.plan is not None
     return replace(found.plan, **changes)
 
 
-def gatherer(folder: Path, **values) -> Gatherer:
+def collector(folder: Path, **values) -> Collector:
     values = {"gradients": 6, "fisher_batch": 2, "fisher_memory": "1GiB", **values}
     settings = resolve({"prune": values}).prune
     module = network()
     data = open_data(resolve({}).data, seed=0, reporter=Silent())
     weights = find_weights(module, settings, Silent())
     setup = set_up(module, weights, data, settings, place("cpu"), folder)
-    return Gatherer(module, weights, data, settings, place("cpu"), setup.plan, folder)
+    return Collector(module, weights, data, settings, place("cpu"), setup.plan, folder)
 
 
-def measured(found: Gatherer, need="bank", draw: int = 0):
+def measured(found: Collector, need="bank", draw: int = 0):
     total = Layout(found.weights).total
     keep = torch.arange(total) % 3 > 0
     rows = []
@@ -53,19 +53,19 @@ def measured(found: Gatherer, need="bank", draw: int = 0):
 
 
 def test_every_place_holds_the_same_gradients(tmp_path):
-    G, _, _, rows = measured(gatherer(tmp_path))
+    G, _, _, rows = measured(collector(tmp_path))
     assert G.shape == (6, 944)
     assert rows == 6
     assert bool((G[:, ::3] == 0).all())
     for place_ in ("device", "disk"):
-        other, *_ = measured(gatherer(tmp_path, fisher_place=place_))
+        other, *_ = measured(collector(tmp_path, fisher_place=place_))
         assert torch.equal(other, G)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_passes_over_groups_of_layers_give_the_same_gradients(tmp_path):
-    G, gradient, _, _ = measured(gatherer(tmp_path), "bank+gradient")
-    found = gatherer(tmp_path, fisher_place="passes")
+    G, gradient, _, _ = measured(collector(tmp_path), "bank+gradient")
+    found = collector(tmp_path, fisher_place="passes")
     groups = (("2.weight", "4.weight"), ("7.weight",))
     split = replace(found, plan=planned(found, groups=groups))
     again, mean, _, _ = measured(split, "bank+gradient")
@@ -74,31 +74,31 @@ def test_passes_over_groups_of_layers_give_the_same_gradients(tmp_path):
 
 
 def test_labels_of_the_model_are_drawn_anew_for_each_draw_and_the_same_in_each_pass(tmp_path):
-    found = gatherer(tmp_path, fisher_labels="model")
+    found = collector(tmp_path, fisher_labels="model")
     G = measured(found)[0]
     assert torch.equal(measured(found)[0], G)
     assert not torch.equal(measured(found, draw=1)[0], G)
-    assert not torch.equal(measured(gatherer(tmp_path))[0], G)
+    assert not torch.equal(measured(collector(tmp_path))[0], G)
     groups = (("2.weight",), ("4.weight", "7.weight"))
-    plan = planned(gatherer(tmp_path, fisher_place="passes"), groups=groups)
+    plan = planned(collector(tmp_path, fisher_place="passes"), groups=groups)
     torch.testing.assert_close(measured(replace(found, plan=plan))[0], G)
 
 
 def test_micro_batches_and_bfloat16_change_little(tmp_path):
-    G = measured(gatherer(tmp_path))[0]
-    torch.testing.assert_close(measured(gatherer(tmp_path, micro_batch=1))[0], G)
-    rounded = measured(gatherer(tmp_path, fisher_storage="bfloat16"))[0]
+    G = measured(collector(tmp_path))[0]
+    torch.testing.assert_close(measured(collector(tmp_path, micro_batch=1))[0], G)
+    rounded = measured(collector(tmp_path, fisher_storage="bfloat16"))[0]
     assert not torch.equal(rounded, G)
     torch.testing.assert_close(rounded, G, rtol=2**-8, atol=1e-30)
 
 
 def test_the_mean_gradient_is_the_mean_of_the_rows(tmp_path):
-    G, gradient, _, _ = measured(gatherer(tmp_path), "bank+gradient")
+    G, gradient, _, _ = measured(collector(tmp_path), "bank+gradient")
     torch.testing.assert_close(gradient, G.mean(0))
 
 
 def test_factors_are_measured_for_each_layer(tmp_path):
-    _, _, factors, rows = measured(gatherer(tmp_path, criterion="kfac"), "factors")
+    _, _, factors, rows = measured(collector(tmp_path, criterion="kfac"), "factors")
     assert {name: (f.A.shape[-1], f.S.shape[-1]) for name, f in factors.items()} == {
         "2.weight": (36, 4), "4.weight": (36, 8), "7.weight": (32, 16)
     }  # fmt: skip
@@ -107,11 +107,11 @@ def test_factors_are_measured_for_each_layer(tmp_path):
 
 @pytest.mark.parametrize("criterion", ["magnitude", "random"])
 def test_nothing_is_measured_where_nothing_is_needed(tmp_path, criterion):
-    assert measured(gatherer(tmp_path, criterion=criterion), "nothing")[3] == 0
+    assert measured(collector(tmp_path, criterion=criterion), "nothing")[3] == 0
 
 
 def test_held_back_samples_are_not_in_the_bank_when_dampings_are_tuned(tmp_path):
-    found = gatherer(tmp_path, tune_damping=True, gradients=1150, fisher_batch=1)
+    found = collector(tmp_path, tune_damping=True, gradients=1150, fisher_batch=1)
     held = torch.cat([x for x, _ in found.data.held_back_batches(count=287, batch=64)])
     drawn = torch.cat([x for x, _ in found._batches(0)])
     assert held_back_count(found.settings, found.data) == 287
@@ -122,7 +122,7 @@ def test_held_back_samples_are_not_in_the_bank_when_dampings_are_tuned(tmp_path)
 
 
 def test_the_held_back_loss_is_the_mean_cross_entropy(tmp_path):
-    found = gatherer(tmp_path)
+    found = collector(tmp_path)
     held = HeldBack(found.module, found.weights, found.data, found.settings, found.placement)
     inputs, targets = zip(*found.data.held_back_batches(count=287, batch=1000), strict=True)
     expected = nn.functional.cross_entropy(found.module(inputs[0]), targets[0]).detach()

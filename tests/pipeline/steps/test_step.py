@@ -11,7 +11,7 @@ from wfpipe.pipeline.data.source import open_data
 from wfpipe.pipeline.pruning.choice.patterns import check_pattern
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.device import place
-from wfpipe.pipeline.steps.collect import Gatherer
+from wfpipe.pipeline.steps.collect import Collector
 from wfpipe.pipeline.steps.pattern import pattern_of
 from wfpipe.pipeline.steps.setup import find_weights, set_up
 from wfpipe.pipeline.steps.step import PruneStep
@@ -39,9 +39,9 @@ def pruned(target: float = 0.8, start_masks=None, start: float = 0.0, plan=None,
     if plan is not None:
         assert setup.plan is not None
         setup = replace(setup, plan=replace(setup.plan, **plan))
-    gatherer = Gatherer(module, weights, data, settings, placement, setup.plan, Path())
+    collector = Collector(module, weights, data, settings, placement, setup.plan, Path())
     masks = start_masks or {n: torch.ones_like(w, dtype=torch.bool) for n, w in weights.items()}
-    step = PruneStep(gatherer, setup, index=0, reporter=Silent())
+    step = PruneStep(collector, setup, index=0, reporter=Silent())
     new, log = step.run(masks, start, target)
     return {n: w.detach().clone() for n, w in weights.items()}, new, log
 

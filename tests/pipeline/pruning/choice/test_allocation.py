@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wfpipe.pipeline.pruning.choice.allocation import Allocation, allocate
 from wfpipe.pipeline.pruning.choice.limits import Limits
 from wfpipe.pipeline.pruning.choice.patterns import Units, single_weights
-from wfpipe.pipeline.pruning.choice.shares import pruned_count, shares
+from wfpipe.pipeline.pruning.choice.water_filling import pruned_count, shares
 from wfpipe.pipeline.pruning.tensors.layout import Layout
 from wfpipe.tests.reference import masks as reference
 

@@ -1,39 +1,17 @@
-"""The report of a run: written as JSON for programs and HTML for people, and read again."""
+"""The main figures of a report as rows of text, dense and pruned side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
-from ...support.files import write_json, write_text
-from ..documents.report import REPORT_FILE, Latency, ModelFigures, Report
-from ..documents.run_log import read_log
+from ..documents.report import Latency, ModelFigures, Report
 from ..documents.units import format_bytes, format_count, format_ms, format_speed, format_times
-from .html import render
 
-PAGE_FILE = "report.html"
 _NOT_MEASURED = "not measured"
 
+
 Row = tuple[str, str, str, str]
-
-
-def write_report(run: Path, report: Report, *, recipe: str | None = None) -> None:
-    """Write ``report.json`` and ``report.html`` into the run directory.
-
-    The page also shows the run's ``log.jsonl``, where it is there.
-
-    Args:
-        run: the run directory.
-        report: the report.
-        recipe: the resolved recipe as YAML, shown on the page; ``None`` where there is none.
-
-    Raises:
-        InputError: when a file cannot be written, or the log cannot be read.
-    """
-    page = render(report, recipe, read_log(run))
-    write_text(run / PAGE_FILE, page)  # the larger one first: a full disk leaves neither
-    write_json(run / REPORT_FILE, report.to_json())
 
 
 def figures_table(report: Report) -> list[Row]:

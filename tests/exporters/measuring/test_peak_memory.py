@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wfpipe.exporters.measuring.memory import peak_memory
+from wfpipe.exporters.measuring.peak_memory import peak_memory
 from wfpipe.exporters.measuring.session import SessionSettings
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.networks import write_linear

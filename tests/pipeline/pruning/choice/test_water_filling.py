@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wfpipe.pipeline.pruning.choice.shares import fill, pruned_count, shares
+from wfpipe.pipeline.pruning.choice.water_filling import fill, pruned_count, shares
 
 SIZES = st.lists(st.integers(1, 1000), min_size=1, max_size=8)
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from wfpipe.exporters.documents.report import Report, Speedup, read_report
-from wfpipe.exporters.reporting.report import figures_table, write_report
+from wfpipe.exporters.reporting.figures_table import figures_table
+from wfpipe.exporters.reporting.writing import write_report
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import make_report, model_figures, result_or_line
 
