@@ -31,9 +31,13 @@ clean:  ## everything that make and the program wrote
 	rm -rf .venv build dist runs exporters/runtime/libraries *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The library of the kernels follows its sources, and the compiler's complaints are shown.
+$(INSTALLED): .venv/environment $(NATIVE)
+	$(BIN)/python -m wfpipe.exporters.runtime.building
+	touch $@
+
 # .venv/source/wfpipe is the project under its own name, for the type checker.
-# Installing compiles the kernels; what follows shows the compiler's words where that failed.
-$(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
+.venv/environment: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "wfpipe needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -41,5 +45,4 @@ $(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
 		--constraint constraints.txt --editable '.[dev]'
 	mkdir -p .venv/source
 	ln -sfn ../.. .venv/source/wfpipe
-	$(BIN)/python -m wfpipe.exporters.runtime.building
 	touch $@

@@ -80,4 +80,6 @@ def register(options: ort.SessionOptions, library: Path) -> None:
 
 def _unusable(library: Path, error: Exception) -> str:
     cause = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return f"library {library.name!r} of sparse kernels cannot be used on {platform_name()}: {cause}"
+    return (
+        f"library {library.name!r} of sparse kernels cannot be used on {platform_name()}: {cause}"
+    )

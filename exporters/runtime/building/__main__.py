@@ -8,11 +8,12 @@ where no C++ compiler works, need zig: pip install ziglang.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 from ...measuring.platforms import platform_name
+from ..compiler import CompilationFailed
 from .libraries import (
+    LIBRARIES,
     NotBuilt,
     build_library,
     check_platforms,
@@ -25,7 +26,7 @@ from .libraries import (
 def main(arguments: list[str]) -> int:
     """Build what ``arguments`` name; return 0, or 2 after a line about what cannot be built.
 
-    Without arguments a machine that lacks a compiler is none of the faults.
+    Without arguments it is no fault that a machine has neither compiler nor library.
     """
     own = platform_name()
     if switched_off() and not arguments:
@@ -36,10 +37,9 @@ def main(arguments: list[str]) -> int:
             if arguments or not up_to_date(name):
                 print(build_library(name, choose_compiler(name, portable=name != own)))
     except NotBuilt as error:
-        if isinstance(error.__cause__, subprocess.CalledProcessError):
-            print(error.__cause__.stderr, file=sys.stderr)
         print(f"sparse kernels: {error}", file=sys.stderr)
-        return 2 if arguments or error.__cause__ else 0
+        stale = (LIBRARIES / own).is_dir()
+        return 2 if arguments or stale or isinstance(error.__cause__, CompilationFailed) else 0
     return 0
 
 

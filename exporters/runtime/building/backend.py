@@ -7,6 +7,7 @@ by commas) builds with zig for those platforms instead of this one; the wheel is
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,7 +114,7 @@ def _build(platforms: list[str], *, portable: bool) -> str:
     keep_only(platforms)
     compilers = [choose_compiler(name, portable=portable) for name in platforms]
     for name, compiler in zip(platforms, compilers, strict=True):
-        print(f"sparse kernels: {build_library(name, compiler)}, by {compiler[-1]}")
+        print(f"sparse kernels: {build_library(name, compiler)}, by {shlex.join(compiler)}")
     tag = _TAGS[platforms[0]]
     return tag if is_zig(compilers[0]) else tag.replace("manylinux_2_17", "linux")
 

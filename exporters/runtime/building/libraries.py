@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from ...measuring.platforms import PLATFORMS, platform_name
-from ..compiler import LIBRARY_NAMES, NATIVE, compile_library
+from ...measuring.platforms import platform_name
+from ..compiler import NATIVE, PLATFORMS, CompilationFailed, compile_library
 from .toolchain import system_compiler, zig_compiler
 
 LIBRARIES = Path(__file__).parents[1] / "libraries"
@@ -45,9 +43,9 @@ def choose_compiler(platform: str, *, portable: bool) -> list[str]:
         NotBuilt: when there is none.
     """
     own = platform == platform_name() and not portable
-    command = (system_compiler() if own else None) or zig_compiler()
+    command = (system_compiler() if own else None) or zig_compiler(PLATFORMS[platform].zig_target)
     if command is None:
-        raise NotBuilt("no C++ compiler works here, nor is zig there" if own else "zig is missing")
+        raise NotBuilt(f"{'no C++ compiler works here, and ' if own else ''}zig is not installed")
     return command
 
 
@@ -55,24 +53,21 @@ def build_library(platform: str, compiler: Sequence[str]) -> Path:
     """Compile the library for ``platform`` into the package, whole or not at all.
 
     Raises:
-        NotBuilt: when the compiler fails; its output is in the exception's cause.
+        NotBuilt: when the compiler fails.
     """
-    target = LIBRARIES / platform / LIBRARY_NAMES[platform]
+    target = LIBRARIES / platform / PLATFORMS[platform].library
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=LIBRARIES, prefix=".build-") as folder:
-        made = Path(folder, target.name)
-        try:
-            compile_library(made, platform, compiler)
-            os.replace(made, target)
-        except (OSError, subprocess.SubprocessError) as error:
-            raise NotBuilt(f"{' '.join(compiler)} failed: {_first_error(error)}") from error
+    try:
+        compile_library(target, platform, compiler)
+    except (CompilationFailed, OSError) as error:
+        raise NotBuilt(str(error)) from error
     _note().unlink(missing_ok=True)
     return target
 
 
 def up_to_date(platform: str) -> bool:
     """Tell whether the library for ``platform`` is newer than all that it is made from."""
-    library = LIBRARIES / platform / LIBRARY_NAMES[platform]
+    library = LIBRARIES / platform / PLATFORMS[platform].library
     sources = [*NATIVE.iterdir(), NATIVE.with_name("compiler.py")]
     newest = max(source.stat().st_mtime for source in sources)
     return library.is_file() and library.stat().st_mtime >= newest
@@ -94,9 +89,3 @@ def note_missing(reason: str) -> None:
 
 def _note() -> Path:
     return LIBRARIES / "why-missing.txt"
-
-
-def _first_error(error: Exception) -> str:
-    output = getattr(error, "stderr", None) or str(error)
-    lines = str(output).strip().splitlines() or ["no reason given"]
-    return next((line for line in lines if "error" in line), lines[0]).strip()[:300]

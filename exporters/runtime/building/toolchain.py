@@ -16,11 +16,11 @@ from pathlib import Path
 ZIG_REQUIREMENT = "ziglang>=0.14.1"
 
 _TRIAL = """
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-static_assert(sizeof(void *) == 8, "a 64-bit compiler");
-extern "C" int wfpipe_trial() { return 42; }
+#include <string>
+#if !defined(__clang__) && __GNUC__ < 12 || defined(__clang__) && __clang_major__ < 15
+#error too old
+#endif
+extern "C" int wfpipe_trial(const char *text) { return std::string(text).size(); }
 """
 
 
@@ -32,9 +32,10 @@ def system_compiler() -> list[str] | None:
     return next((command for command in there if _works(command)), None)
 
 
-def zig_compiler() -> list[str] | None:
+def zig_compiler(target: str) -> list[str] | None:
     """Return the command of zig's C++ compiler, or None where PyPI's ziglang is not installed."""
-    return [sys.executable, "-m", "ziglang", "c++"] if find_spec("ziglang") else None
+    command = [sys.executable, "-m", "ziglang", "c++", "-target", target]
+    return command if find_spec("ziglang") else None
 
 
 def is_zig(command: Sequence[str]) -> bool:
@@ -61,11 +62,11 @@ def _works(command: list[str]) -> bool:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         source, library = Path(folder, "trial.cpp"), Path(folder, "trial.bin")
         source.write_text(_TRIAL, encoding="utf-8")
-        flags = ["-std=c++17", "-shared", "-fPIC"]
+        flags = ["-std=c++17", "-shared", "-fPIC", "-Wall"]
         if not _succeeds([*command, *flags, str(source), "-o", str(library)], dict(os.environ)):
             return False
         try:
-            return bool(ctypes.CDLL(str(library)).wfpipe_trial() == 42)
+            return bool(ctypes.CDLL(str(library)).wfpipe_trial(b"four") == 4)
         except (OSError, AttributeError):
             return False
 
