@@ -22,7 +22,7 @@ def available() -> list[str]:
 
 
 def library_path(platform: str | None = None) -> Path | None:
-    """Return the library for ``platform`` (default: this machine's), or None where there is none."""
+    """Return the library for ``platform`` (default: this machine's), or None if there is none."""
     folder = LIBRARIES / (platform or platform_name())
     return next(iter(sorted(folder.glob("*wfpipe_kernels.*"))), None)
 
@@ -80,6 +80,4 @@ def register(options: ort.SessionOptions, library: Path) -> None:
 
 def _unusable(library: Path, error: Exception) -> str:
     cause = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return (
-        f"library {library.name!r} of sparse kernels cannot be used on {platform_name()}: {cause}"
-    )
+    return f"library {str(library)!r} of sparse kernels cannot be used here: {cause}"

@@ -1,4 +1,4 @@
-"""The names of the platforms that wfpipe has sparse kernels for. Needs the standard library only."""
+"""The names of the platforms that wfpipe has sparse kernels for. Standard library only."""
 
 from __future__ import annotations
 

@@ -6,9 +6,15 @@ python tests/building/check_wheels.py dist
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
+import tarfile
+import tempfile
+import venv
 import zipfile
 from pathlib import Path
+
+from wfpipe.exporters.measuring.platforms import platform_name
 
 LIBRARIES = "wfpipe/exporters/runtime/libraries/"
 TAGS = {
@@ -24,6 +30,15 @@ FORMATS = {
     "windows-x86_64": rb"MZ.*?PE\x00\x00\x64\x86",
 }
 SYMBOLS = (b"RegisterCustomOps", b"wfpipe_kernels_path", b"wfpipe_kernels_version")
+
+
+_LOAD = """
+import onnxruntime, wfpipe
+from wfpipe.exporters.measuring import kernels_library as kernels
+library = kernels.library_path()
+kernels.register(onnxruntime.SessionOptions(), library)
+print(f"installed alone, it loads: {kernels.kernel_path(library)}")
+"""
 
 
 def check_wheel(wheel: Path, platform: str) -> None:
@@ -56,12 +71,30 @@ def needed_glibc(content: bytes) -> list[tuple[int, int]]:
     return [(int(major), int(minor)) for major, minor in versions]
 
 
+def check_loads(wheel: Path) -> None:
+    """Install a wheel in a new virtual environment and give ONNX Runtime its library."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        programs = Path(folder, "Scripts" if sys.platform == "win32" else "bin")
+        pip = [programs / "python", "-m", "pip", "install", "--quiet", "--no-deps"]
+        subprocess.run([*pip, wheel], check=True)
+        subprocess.run([*pip[:-1], "onnxruntime"], check=True)
+        subprocess.run([programs / "python", "-I", "-c", _LOAD], check=True, cwd=folder)
+
+
 def main(folder: Path) -> None:
     """Check the wheels in ``folder``, and that the sources come without libraries."""
     for platform, tag in TAGS.items():
         (wheel,) = folder.glob(f"wfpipe-*-py3-none-{tag}.whl")
         check_wheel(wheel, platform)
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, good")
+        if platform == platform_name():
+            check_loads(wheel)
+    (sources,) = folder.glob("wfpipe-*.tar.gz")
+    with tarfile.open(sources) as archive:
+        names = archive.getnames()
+    assert any(name.endswith("/exporters/runtime/native/operators.cpp") for name in names)
+    assert not any("wfpipe_kernels." in name for name in names)
 
 
 if __name__ == "__main__":
