@@ -75,11 +75,11 @@ def check_loads(wheel: Path) -> None:
     """Install a wheel in a new virtual environment and give ONNX Runtime its library."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
-        programs = Path(folder, "Scripts" if sys.platform == "win32" else "bin")
-        pip = [programs / "python", "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, wheel], check=True)
+        python = str(Path(folder, "Scripts" if sys.platform == "win32" else "bin", "python"))
+        pip = [python, "-m", "pip", "install", "--quiet", "--no-deps"]
+        subprocess.run([*pip, str(wheel)], check=True)
         subprocess.run([*pip[:-1], "onnxruntime"], check=True)
-        subprocess.run([programs / "python", "-I", "-c", _LOAD], check=True, cwd=folder)
+        subprocess.run([python, "-I", "-c", _LOAD], check=True, cwd=folder)
 
 
 def main(folder: Path) -> None:

@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ class Checkout:
     folder: Path
     environment: dict[str, str]
 
-    def call(self, code: str, **settings: str) -> tuple[str, str]:
+    def call(self, code: str, **settings: str) -> tuple[Any, str]:
         """Run ``code`` beside the build backend; return what it answered and what it printed."""
         done = subprocess.run(
             [sys.executable, "-c", f"{_PRELUDE}\n{code}"],
