@@ -1,8 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+NATIVE := $(wildcard exporters/runtime/native/*) exporters/runtime/compiler.py
+PLATFORMS := linux-x86_64 linux-aarch64 macos-arm64 windows-x86_64
 
-.PHONY: run test check clean
+.PHONY: run test check wheels clean
 
 run: $(INSTALLED)  ## the main job on the embedded demo
 	$(BIN)/wfpipe prune-and-export --out runs/demo --overwrite --max-accuracy-drop 1.0
@@ -16,12 +18,26 @@ check: $(INSTALLED)  ## lint, format, types, import layers
 	cd .venv/source && ../bin/python -m mypy --config-file ../../pyproject.toml -p wfpipe
 	$(BIN)/lint-imports
 
+wheels: $(INSTALLED)  ## dist/: the sources, and a wheel with the kernels for each platform, by zig
+	rm -rf dist
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
+		--constraint constraints.txt 'setuptools>=77' 'ziglang>=0.14.1'
+	$(BIN)/python -c 'from exporters.runtime.building import backend; backend.build_sdist("dist")'
+	for platform in $(PLATFORMS); do WFPIPE_PLATFORMS=$$platform $(BIN)/python -m pip wheel \
+		--no-deps --no-build-isolation --wheel-dir dist dist/wfpipe-*.tar.gz || exit 1; done
+	$(BIN)/python tests/building/check_wheels.py dist
+
 clean:  ## everything that make and the program wrote
-	rm -rf .venv build dist runs *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist runs exporters/runtime/libraries *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The library of the kernels follows its sources, and the compiler's complaints are shown.
+$(INSTALLED): .venv/environment $(NATIVE)
+	$(BIN)/python -m wfpipe.exporters.runtime.building
+	touch $@
+
 # .venv/source/wfpipe is the project under its own name, for the type checker.
-$(INSTALLED): pyproject.toml constraints.txt
+.venv/environment: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "wfpipe needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv

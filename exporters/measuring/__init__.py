@@ -1,0 +1,1 @@
+"""ONNX Runtime sessions; accuracy, latency, size, memory; profiles."""

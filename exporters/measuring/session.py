@@ -18,6 +18,7 @@ import onnxruntime as ort
 from ...support.errors import InputError
 from ..reading.ort_file import is_ort_file
 from .denormals import flushing
+from .kernels_library import library_path, register, why_missing
 from .library_output import captured_stderr, quiet
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
@@ -210,6 +211,8 @@ def _options(path: Path, settings: SessionSettings) -> ort.SessionOptions:
     if settings.profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(settings.profile)
+    if settings.provider == "cpu" and (library := library_path()) is not None:
+        register(options, library)
     for key, value in session_entries(path, settings).items():
         options.add_session_config_entry(key, value)
     return options
@@ -254,6 +257,8 @@ def _unreadable(path: Path, failure: str) -> str:
         return f"model {str(path)!r} does not exist"
     if "INVALID_PROTOBUF" in failure or "No graph was found" in failure:
         return f"model {str(path)!r} is not an ONNX file, or it is empty or truncated"
+    if "wfpipe is not a registered function/op" in failure or "wfpipe:" in failure:
+        return f"model {str(path)!r} runs on sparse kernels: {why_missing()}"
     return f"model {str(path)!r} cannot be run by ONNX Runtime: {reason(failure)}"
 
 

@@ -7,15 +7,16 @@ before anything else of it is installed.
 from __future__ import annotations
 
 import os
-import platform as host
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
+
+from ..measuring.platforms import platform_name
 
 NATIVE = Path(__file__).parent / "native"
 """The folder of the sources."""
@@ -76,10 +77,8 @@ PLATFORMS: Mapping[str, Platform] = MappingProxyType(
         )
     }
 )
-"""The platforms that a library can be made for, by name."""
+"""The platforms that a library can be made for, by name: those of ``measuring/platforms.py``."""
 
-_SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
-_MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 _FLAGS = (
     "-std=c++17", "-O3", "-fvisibility=hidden", "-fvisibility-inlines-hidden",
     "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra",
@@ -96,10 +95,8 @@ _GLUE = ("operators.cpp", "ort_node.cpp")  # what only a library for ONNX Runtim
 
 def this_platform() -> str | None:
     """Return the name of the platform that this process runs on, or None where there is none."""
-    system = _SYSTEMS.get(sys.platform)
-    machine = _MACHINES.get(host.machine().lower())
-    name = f"{system}-{'arm64' if (system, machine) == ('macos', 'aarch64') else machine}"
-    return name if name in PLATFORMS and sys.maxsize > 2**32 else None
+    name = platform_name()
+    return name if name in PLATFORMS else None
 
 
 def compile_library(
@@ -176,10 +173,14 @@ def _objects(
          [f"-DWFPIPE_NAME={path.name}", f"-DWFPIPE_LANES={path.lanes}", *path.flags])
         for path in paths
     ]  # fmt: skip
-    made = []
-    for source, name, more in units:
-        made.append(str(folder / f"{name}.o"))
-        _run([*compiler, *flags, *more, "-c", str(source), "-o", made[-1]])
+    made = [str(folder / f"{name}.o") for _, name, _ in units]
+    commands = [
+        [*compiler, *flags, *more, "-c", str(source), "-o", object_]
+        for (source, _, more), object_ in zip(units, made, strict=True)
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        for _ in workers.map(_run, commands):
+            pass
     return made
 
 

@@ -56,7 +56,7 @@ def choose_units(
     }
     for value, family, name in sorted(takers, key=str):
         maker, change = makers.get(value), changes.get(value, 0.0)
-        there, back = f"{family} {value}", f"back {value}"
+        there = f"{family} {value}"
         if family is None:
             _return(edges, value, maker, change, _RUNTIME)
             continue
@@ -81,7 +81,7 @@ def _return(edges: _Edges, value: str, maker: Unit | None, change: float, taker:
 
 
 class _Edges:
-    """A graph between two ends; an edge's price is paid where a cut parts its start from its end."""
+    """A graph between two ends; an edge has the price of a cut between its nodes."""
 
     def __init__(self) -> None:
         self._numbers = {_KERNELS: 0, _RUNTIME: 1}

@@ -57,7 +57,7 @@ class Activation:
 def kernel_node(
     operator: str, name: str, inputs: Sequence[str], output: str, /, **attributes: Any
 ) -> NodeProto:
-    """Return a node of the kernels' domain; empty names are inputs, and empty lists attributes, left out."""
+    """Return a node of the kernels' domain; empty names and empty lists are left out."""
     trimmed = list(inputs)
     while trimmed and not trimmed[-1]:
         trimmed.pop()

@@ -1,0 +1,83 @@
+"""The library of sparse kernels: where it lies, why it is not there, how a session gets it."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import onnxruntime as ort
+
+from ...support.errors import InputError
+from .platforms import PLATFORMS, platform_name
+
+LIBRARIES = Path(__file__).parents[1] / "runtime" / "libraries"
+"""A folder for each platform, made when wfpipe is installed (``runtime/building``)."""
+
+_BUILD = "python -m wfpipe.exporters.runtime.building"
+
+
+def available() -> list[str]:
+    """Return the platforms whose libraries are in the installed package."""
+    return [name for name in PLATFORMS if library_path(name)]
+
+
+def library_path(platform: str | None = None) -> Path | None:
+    """Return the library for ``platform`` (default: this machine's), or None if there is none."""
+    folder = LIBRARIES / (platform or platform_name())
+    return next(iter(sorted(folder.glob("*wfpipe_kernels.*"))), None)
+
+
+def why_missing(platform: str | None = None) -> str:
+    """Say why the library for ``platform`` is not there, and what would bring it."""
+    name = platform or platform_name()
+    if name not in PLATFORMS:
+        return f"there are no sparse kernels for {name}: they exist for {', '.join(PLATFORMS)}"
+    if name != platform_name():
+        there = ", ".join(available()) or "none"
+        reason = f"this wfpipe has those of: {there}"
+    else:
+        reason = _reason()
+    command = _BUILD if name == platform_name() else f"{_BUILD} {name}"
+    return (
+        f"the sparse kernels for {name} are not installed: {reason}. "
+        f"Build them with: pip install ziglang && {command}"
+    )
+
+
+def _reason() -> str:
+    """Return what the build left word of."""
+    note = LIBRARIES / "why-missing.txt"
+    if note.is_file():
+        return note.read_text(encoding="utf-8").strip()
+    return "wfpipe was copied, not installed"
+
+
+def kernel_path(library: Path) -> str:
+    """Return which processor path of ``library`` runs on this machine, for example ``avx2``.
+
+    Raises:
+        InputError: when the library does not load here or is not one of wfpipe's.
+    """
+    try:
+        function = ctypes.CDLL(str(library)).wfpipe_kernels_path
+    except (OSError, AttributeError) as error:
+        raise InputError(_unusable(library, error)) from None
+    function.restype = ctypes.c_char_p
+    return bytes(function()).decode()
+
+
+def register(options: ort.SessionOptions, library: Path) -> None:
+    """Give the sessions made with ``options`` the operators of ``library``. Once per options.
+
+    Raises:
+        InputError: when ONNX Runtime cannot load it.
+    """
+    try:
+        options.register_custom_ops_library(str(library))
+    except Exception as error:  # the runtime's own classes derive from Exception alone
+        raise InputError(_unusable(library, error)) from None
+
+
+def _unusable(library: Path, error: Exception) -> str:
+    cause = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return f"library {str(library)!r} of sparse kernels cannot be used here: {cause}"

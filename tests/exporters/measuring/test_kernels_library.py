@@ -1,0 +1,81 @@
+"""The library of kernels is found and registered, or one line says why it is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime as ort
+import pytest
+
+from wfpipe.exporters.measuring import kernels_library
+from wfpipe.exporters.measuring.kernels_library import (
+    available,
+    kernel_path,
+    library_path,
+    register,
+    why_missing,
+)
+from wfpipe.exporters.measuring.platforms import PLATFORMS, platform_name
+from wfpipe.support.errors import InputError
+
+OTHERS = [name for name in PLATFORMS if name != platform_name()]
+
+
+@pytest.fixture
+def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of libraries, empty at first, in place of the package's."""
+    monkeypatch.setattr(kernels_library, "LIBRARIES", tmp_path)
+    return tmp_path
+
+
+def put(libraries: Path, platform: str, content: bytes = b"library") -> Path:
+    library = libraries / platform / "libwfpipe_kernels.so"
+    library.parent.mkdir()
+    library.write_bytes(content)
+    return library
+
+
+def test_libraries_are_found_by_their_platform(libraries: Path) -> None:
+    own, other = put(libraries, platform_name()), put(libraries, OTHERS[0])
+    assert library_path() == own
+    assert library_path(OTHERS[0]) == other
+    assert library_path(OTHERS[1]) is None
+    assert set(available()) == {platform_name(), OTHERS[0]}
+
+
+def test_missing_library_is_explained_by_what_the_build_left(libraries: Path) -> None:
+    (libraries / "why-missing.txt").write_text("no C++ compiler works here\n", encoding="utf-8")
+    assert available() == []
+    line = why_missing()
+    assert "no C++ compiler works here. Build them with: pip install ziglang && python -m" in line
+    assert line.count("\n") == 0
+
+
+def test_missing_library_of_another_platform_is_built_by_its_name(libraries: Path) -> None:
+    put(libraries, platform_name())
+    line = why_missing(OTHERS[0])
+    assert f"this wfpipe has those of: {platform_name()}" in line
+    assert line.endswith(f"wfpipe.exporters.runtime.building {OTHERS[0]}")
+
+
+def test_platform_without_kernels_is_told_which_have_some(libraries: Path) -> None:
+    line = why_missing("linux-riscv64")
+    assert "no sparse kernels for linux-riscv64" in line
+    assert all(name in line for name in PLATFORMS)
+
+
+def test_file_that_is_no_library_is_refused_in_one_line(libraries: Path) -> None:
+    library = put(libraries, platform_name(), b"not a library")
+    for use in (kernel_path, lambda path: register(ort.SessionOptions(), path)):
+        with pytest.raises(InputError, match="cannot be used here") as caught:
+            use(library)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(library_path() is None, reason=why_missing())
+def test_installed_library_registers_and_says_which_path_runs() -> None:
+    library = library_path()
+    assert library is not None
+    assert platform_name() in available()
+    assert kernel_path(library) in {"baseline", "avx2", "avx512", "neon"}
+    register(ort.SessionOptions(), library)
