@@ -26,6 +26,8 @@ FLAGS = {
     "sparsity": ("prune", "sparsity", float, "SHARE"),
     "criterion": ("prune", "criterion", str, "NAME"),
     "pattern": ("prune", "pattern", str, "NAME"),
+    "variants": ("export", "variants", str, "FORM[,FORM…]"),
+    "pick": ("export", "pick", str, "RULE"),
     "epochs": ("finetune", "epochs", int, "N"),
     "device": ("run", "device", str, "NAME"),
     "seed": ("run", "seed", int, "N"),

@@ -85,6 +85,20 @@ class GateResult(_Figures):
     now: Figure | None = Field(default=None, description="the same figure of this model")
 
 
+class KernelChoice(_Figures):
+    """Where one layer runs in the form ``sparse-cpu``, and why: its times at the first batch size.
+
+    ``measured`` is false where the times come from the stored table.
+    """
+
+    layer: str
+    sparsity: Share
+    dense_ms: Annotated[float, Field(ge=0)] = Field(description="with ONNX Runtime's kernels")
+    sparse_ms: Annotated[float, Field(ge=0)] = Field(description="on the sparse kernels")
+    choice: Literal["dense", "sparse"]
+    measured: bool = True
+
+
 class VariantFigures(_Figures):
     """One form of the pruned model; one that failed has a reason and no figures."""
 
@@ -101,6 +115,9 @@ class VariantFigures(_Figures):
         default=None, description="why it could not be made or used; then there is no such file"
     )
     notes: tuple[str, ...] = Field(default=(), description="what to know before using it")
+    kernels: list[KernelChoice] = Field(
+        default_factory=list, description="of sparse-cpu: where each layer runs, and why"
+    )
 
     @property
     def passed(self) -> bool:

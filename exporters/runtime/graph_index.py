@@ -27,7 +27,7 @@ class GraphIndex:
         self.takers: dict[str, list[int]] = defaultdict(list)
         self.maker: dict[str, int] = {}
         for place, node in enumerate(self.nodes):
-            for name in _taken(node):
+            for name in taken_by(node):
                 self.takers[name].append(place)
             self.maker.update(dict.fromkeys(node.output, place))
         inferred = onnx.shape_inference.infer_shapes(model).graph
@@ -59,12 +59,13 @@ def attributes(node: NodeProto) -> dict[str, Any]:
     return {key: v.decode() if isinstance(v, bytes) else v for key, v in values.items()}
 
 
-def _taken(node: NodeProto) -> set[str]:
+def taken_by(node: NodeProto) -> set[str]:
+    """Return the values that a node takes, those that its subgraphs take included."""
     names = set(node.input) - {""}
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
-                names |= _taken(inner)
+                names |= taken_by(inner)
             names |= {value.name for value in graph.output}
     return names
 

@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper
 from ..measuring.session import SessionSettings
 from .graph_index import GraphIndex
 from .layouts import UnitTimes
+from .node_times import WARM_UP as WARM_UP
 from .node_times import NodeTime, time_nodes
 from .operators import KERNEL_DOMAIN, VERSION, kernel_node
 from .rewrite import rewrite
@@ -50,7 +51,7 @@ def measure_units(
         InputError: when a model cannot be run.
     """
     sparse = rewrite(model, units, {unit.name for unit in units})
-    values = _values(model, units, len(batch))
+    values = value_shapes(model, units, len(batch))
     changes = _change_model(values)
     feed = {_input(model): batch}
     shapes = {f"{family} {shape}": shape for family, shape in values.values()}
@@ -105,7 +106,7 @@ def dense_times(
 _Value = tuple[str, tuple[int, ...]]
 
 
-def _values(model: ModelProto, units: Sequence[Unit], batch: int) -> dict[str, _Value]:
+def value_shapes(model: ModelProto, units: Sequence[Unit], batch: int) -> dict[str, _Value]:
     """Return family and shape of each value that may change its layout; a free size is a batch."""
     index = GraphIndex(model)
     found: dict[str, _Value] = {}
@@ -141,4 +142,4 @@ def _change_model(values: dict[str, _Value]) -> ModelProto:
 
 def _input(model: ModelProto) -> str:
     constants = {tensor.name for tensor in model.graph.initializer}
-    return next(value.name for value in model.graph.input if value.name not in constants)
+    return str(next(v.name for v in model.graph.input if v.name not in constants))

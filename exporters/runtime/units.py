@@ -6,13 +6,14 @@ branch and an activation belong to the layer before them where nobody else takes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from onnx import ModelProto, NodeProto
 
-from .graph_index import GraphIndex, Shape, attributes
+from .graph_index import GraphIndex, Shape, attributes, taken_by
 from .operators import Activation, Window
 
 Kind = Literal["conv", "linear", "depthwise", "pool", "average"]
@@ -70,6 +71,16 @@ def find_units(model: ModelProto) -> list[Unit]:
                 raise AssertionError(f"{unit.name} and {taken[place]} share a node")
             taken[place] = unit.name
     return sorted(found, key=lambda unit: unit.places[-1])
+
+
+def taken_outside(model: ModelProto, units: Sequence[Unit]) -> set[str]:
+    """Return the values that nodes of no unit take, and those that leave the graph."""
+    inside = {place for unit in units for place in unit.places}
+    taken = {value.name for value in model.graph.output}
+    for place, node in enumerate(model.graph.node):
+        if place not in inside:
+            taken |= taken_by(node)
+    return taken
 
 
 def _start(index: GraphIndex, place: int, node: NodeProto) -> Unit | None:

@@ -6,6 +6,7 @@ The plain file, its zeros written out like other numbers, is not among them: it 
 from __future__ import annotations
 
 FILES = {
+    "sparse-cpu": "model.sparse-cpu.onnx",
     "sparse": "model.sparse.onnx",
     "int8": "model.int8.onnx",
     "fp16": "model.fp16.onnx",

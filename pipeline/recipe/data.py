@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .prune import PruneSettings as PruneSettings
 from .values import Channels, Section, as_list, split
 
 Augmentation = Literal["crop", "flip", "resized-crop"]

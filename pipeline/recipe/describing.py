@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import yaml
 
-from .prune import PruneSettings as PruneSettings
 from .recipe import Recipe, section_models
 
 

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ...exporters.documents.export_names import Method, Rule, Variant
-from .prune import PruneSettings as PruneSettings
+from ...exporters.documents.export_names import Method, Rule, SparseValues, Variant
 from .values import Section, split
 
 
@@ -19,7 +18,7 @@ class ExportSettings(Section):
         1e-4, gt=0, description="largest difference to PyTorch, relative to the largest output"
     )
     variants: Annotated[list[Variant], BeforeValidator(split)] = Field(
-        [], description="other forms to write and measure: sparse, int8, fp16, ort"
+        [], description="other forms to write and measure: sparse-cpu, sparse, int8, fp16, ort"
     )
     pick: Rule | None = Field(
         None, description="which form ships: fastest, smallest, most-accurate; null: the plain one"
@@ -32,6 +31,13 @@ class ExportSettings(Section):
     )
     int8_exclude: Annotated[list[str], BeforeValidator(split)] = Field(
         [], description="glob patterns on weights and nodes that int8 leaves in float32"
+    )
+
+    measure_kernels: bool = Field(
+        True, description="sparse-cpu: time each layer here; false: go by a stored table"
+    )
+    sparse_values: SparseValues = Field(
+        "float32", description="sparse-cpu: weights stored as float32 or float16"
     )
 
     @model_validator(mode="after")

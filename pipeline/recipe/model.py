@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import Field
 
-from .prune import PruneSettings as PruneSettings
 from .values import Section
 
 

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from ...support.errors import InputError, shown, unknown
 from ...support.files import read_bytes
 from ...support.yaml_values import load_yaml
-from .prune import PruneSettings as PruneSettings
 from .recipe import Recipe, section_models
 
 Values = dict[str, dict[str, Any]]

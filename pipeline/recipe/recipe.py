@@ -14,7 +14,7 @@ from .export import ExportSettings
 from .finetune import FinetuneSettings
 from .gates import GateSettings
 from .model import ModelSettings
-from .prune import PruneSettings as PruneSettings
+from .prune import PruneSettings
 from .run import RunSettings
 from .validate import ValidateSettings
 from .values import Section

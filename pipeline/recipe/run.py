@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from .prune import PruneSettings as PruneSettings
 from .values import Section
 
 

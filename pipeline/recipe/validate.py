@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from .prune import PruneSettings as PruneSettings
 from .values import PositiveInts, Section
 
 

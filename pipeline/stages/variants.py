@@ -1,8 +1,12 @@
-"""The stage that writes the other forms of the pruned model: sparse, int8, fp16, ort."""
+"""The stage that writes the other forms of the pruned model, one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ...exporters.documents.export_names import Rule, Variant
 from ...exporters.documents.report import Report, VariantFigures
@@ -12,6 +16,7 @@ from ...exporters.measuring.validation import Form
 from ...exporters.reading.package_model import parse_model
 from ...support.errors import CheckFailed, InputError
 from ..recipe.export import ExportSettings
+from .measure import session_settings
 from .opening import Job
 
 
@@ -27,8 +32,7 @@ def variants_stage(job: Job) -> dict[str, VariantFigures]:
             path = job.directory.variants[name]
             _remove(job, name)
             try:
-                notes = _maker(job, name)()
-                made[name] = VariantFigures(file=path.name, notes=notes)
+                made[name] = VariantFigures(file=path.name, **_maker(job, name)())
             except (InputError, CheckFailed) as error:
                 made[name] = VariantFigures(file=path.name, failure=str(error))
                 _remove(job, name)
@@ -43,9 +47,12 @@ def forms_to_measure(job: Job, made: dict[str, VariantFigures]) -> dict[str, For
     """Return the files that were made, with the difference to the plain file that is allowed.
 
     The sparse form holds the same numbers, so that its outputs are the same bits. The ort form
-    may differ as much as an export from PyTorch. Of the others, the gates on accuracy decide.
+    and sparse-cpu, where its values are float32, may differ as much as an export from PyTorch. Of
+    the others, the gates on accuracy decide.
     """
     allowed = {"sparse": 0.0, "ort": job.recipe.export.tolerance}
+    if job.recipe.export.sparse_values == "float32":
+        allowed["sparse-cpu"] = job.recipe.export.tolerance
     return {
         name: Form(job.directory.path / variant.file, allowed.get(name))
         for name, variant in made.items()
@@ -71,13 +78,16 @@ def with_variants(report: Report, made: dict[str, VariantFigures], rule: Rule | 
 
     Args:
         report: has the figures of the forms that were measured.
-        made: the forms of the recipe, with notes, or with the reason why there is no file.
+        made: the forms of the recipe, with notes and choices, or with the reason why there is no
+            file.
         rule: how the form that ships is chosen; None: the plain one ships.
     """
     variants = {
         name: variant
         if variant.failure is not None
-        else report.variants[name].model_copy(update={"notes": variant.notes})
+        else report.variants[name].model_copy(
+            update={"notes": variant.notes, "kernels": variant.kernels}
+        )
         for name, variant in made.items()
     }
     report = report.model_copy(update={"variants": variants})
@@ -99,31 +109,57 @@ def check_excluded(settings: ExportSettings, dense: bytes) -> None:
         excluded_nodes(parse_model(dense, "the dense model"), settings.int8_exclude)
 
 
-def _maker(job: Job, name: Variant) -> Callable[[], tuple[str, ...]]:
-    """Return what writes a form and gives what to know of it; imports what only it needs."""
+def _maker(job: Job, name: Variant) -> Callable[[], dict[str, Any]]:
+    """Return what writes a form and gives what the report says of it; imports what it needs."""
     source, path = job.directory.model, job.directory.variants[name]
+    if name == "sparse-cpu":
+        return lambda: _sparse_cpu(job, source, path)
     if name == "sparse":
         from ...exporters.variants.sparse import write_sparse
 
-        return lambda: write_sparse(source, path)
+        return lambda: {"notes": write_sparse(source, path)}
     if name == "fp16":
         from ...exporters.variants.fp16 import write_fp16
 
-        return lambda: write_fp16(source, path)
+        return lambda: {"notes": write_fp16(source, path)}
     if name == "ort":
         from ...exporters.variants.ort_format import write_ort
 
-        return lambda: write_ort(source, path, job.directory.operators)
+        return lambda: {"notes": write_ort(source, path, job.directory.operators)}
+    return lambda: {"notes": _int8(job, source, path)}
+
+
+def _int8(job: Job, source: Path, path: Path) -> tuple[str, ...]:
     from ...exporters.variants.int8 import write_int8
 
     settings = job.recipe.export
-    count = settings.calibration_samples
-    samples, _ = next(iter(job.data.held_back_batches(count=count, batch=count)))
-    return lambda: write_int8(
+    return write_int8(
         source,
         path,
-        samples.numpy(),
+        _training_samples(job, settings.calibration_samples),
         method=settings.calibration_method,
         exclude=settings.int8_exclude,
         symmetric_values=job.recipe.validate_.provider == "tensorrt",
     )
+
+
+def _sparse_cpu(job: Job, source: Path, path: Path) -> dict[str, Any]:
+    from ...exporters.variants.sparse_cpu import write_sparse_cpu
+
+    settings, validate = job.recipe.export, job.recipe.validate_
+    form = write_sparse_cpu(
+        source,
+        path,
+        _training_samples(job, validate.batches[0]),
+        session_settings(validate, job.placement.device),
+        measure=settings.measure_kernels,
+        half=settings.sparse_values == "float16",
+        reporter=job.reporter,
+    )
+    return {"notes": form.notes, "kernels": form.kernels}
+
+
+def _training_samples(job: Job, count: int) -> np.ndarray[Any, Any]:
+    """Return prepared training samples, one more than once where there are fewer."""
+    samples, _ = next(iter(job.data.held_back_batches(count=count, batch=count)))
+    return np.resize(samples.numpy(), (count, *samples.shape[1:]))
