@@ -36,6 +36,11 @@ def unknown(thing: str, name: str, known: Iterable[str], *, more: str = "") -> I
     return InputError(f"unknown {thing} {name!r}: {hint}known: {', '.join(names)}.{tail}")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error of other software, or its kind where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def shown(value: Any) -> str:
     """Return a value for an error: on one line, short however large the value is."""
     return _SHORT.repr(value)

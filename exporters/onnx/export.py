@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 from torch import Tensor, nn
 
-from ...support.errors import InputError
+from ...support.errors import InputError, first_line
 from ...support.files import write_bytes
 from ...support.progress import Reporter, Silent
 from ...support.version import __version__
@@ -71,8 +71,7 @@ def _serialise(model: onnx.ModelProto) -> bytes:
     try:
         onnx.checker.check_model(content, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise InputError(f"the exported graph is not valid ONNX: {first}") from error
+        raise InputError(f"the exported graph is not valid ONNX: {first_line(error)}") from error
     return content
 
 

@@ -123,7 +123,7 @@ def checked_package(path: Path, public_key: PublicKey | None = None) -> Iterator
             file = Path(folder) / manifest.model_file
             _check_files(manifest, archive, file, what)
             stored, wanted = (
-                _load_npy(_golden_bytes(archive, name, what), f"{what}: {name}")
+                _load_npy(_member(archive, name, MAX_GOLDEN_BYTES, what), f"{what}: {name}")
                 for name in (GOLDEN_INPUTS_FILE, GOLDEN_OUTPUTS_FILE)
             )
         model = open_packable(file, f"{what}: {manifest.model_file}")
@@ -140,18 +140,16 @@ def checked_package(path: Path, public_key: PublicKey | None = None) -> Iterator
         yield CheckedPackage(result, file, inputs)
 
 
-def _golden_bytes(archive: Archive, name: str, what: str) -> bytes:
-    if archive.size(name) > MAX_GOLDEN_BYTES:
-        raise InputError(f"{what}: {name} has more than {MAX_GOLDEN_BYTES} bytes")
+def _member(archive: Archive, name: str, limit: int, what: str) -> bytes:
+    if archive.size(name) > limit:
+        raise InputError(f"{what}: {name} has more than {limit} bytes")
     return archive.read(name)
 
 
 def _manifest_bytes(archive: Archive, what: str) -> bytes:
     if MANIFEST_FILE not in archive.names:
         raise InputError(f"{what} has no {MANIFEST_FILE}: it is not a package of wfpipe")
-    if archive.size(MANIFEST_FILE) > MAX_MANIFEST_BYTES:
-        raise InputError(f"{what}: {MANIFEST_FILE} has more than {MAX_MANIFEST_BYTES} bytes")
-    return archive.read(MANIFEST_FILE)
+    return _member(archive, MANIFEST_FILE, MAX_MANIFEST_BYTES, what)
 
 
 def _check_signature(

@@ -1,32 +1,32 @@
-"""The plot of predicted loss against sparsity, a curve for each layer."""
+"""The plot of predicted loss against sparsity, a curve for each layer, as a file of its own."""
 
 from __future__ import annotations
 
-import io
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from colorsys import hls_to_rgb
+from textwrap import wrap
+
+from markupsafe import Markup
 
 from ...support.printable import printable
+from .plots.lines import HEIGHT, Series, line_plot
+from .plots.scale import linear_scale, log_scale, signed_log_scale
+from .plots.svg import element
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_ROWS = 24
-"""Layers in one column of the legend, as many as fit beside the plot."""
-
-_MARKERS = "osD^v<>ph*"
-_STYLES = ("-", "--", "-.", ":")
-
-_SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "wfpipe",
-    "font.family": ["sans-serif"],
-    "font.size": 9,
-    "axes.axisbelow": True,
-}
+_WIDTH, _ENLARGED = 520.0, 1.9  # units, pixels a unit where there is room
+_LEFT, _RIGHT, _BELOW = 50, 20, 60  # of the axes: room for their labels
+_ROW, _EDGE, _SWATCH, _LETTER = 16, 10, 36, 6.7  # a line, left of it, a sample of a curve, a letter
+_DASHES = ("none", "7 4", "2 4", "9 4 2 4")
+_STYLE = """
+svg { overflow: visible; }
+text { font: 12px sans-serif; fill: #444; }
+.title { font-weight: bold; fill: #000; }
+.name { font: 11px monospace; fill: #000; }
+.grid { stroke: #ddd; }
+.reference { stroke: #777; stroke-dasharray: 5 4; }
+.curve { fill: none; stroke: currentColor; stroke-width: 1.5; }
+.dot { fill: currentColor; r: 2px; }
+"""
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -34,97 +34,82 @@ Curves = Mapping[str, Sequence[tuple[float, float]]]
 def sensitivity_svg(curves: Curves, title: str) -> bytes:
     """Draw the curves as SVG; the same curves give the same bytes.
 
-    Text stays text. The loss has a logarithmic axis; where a loss is zero or negative, the axis is
-    linear near zero, so that every point is seen. The curves of a network's layers go from dark
-    to light in their order, and neighbours differ in line and marker, too.
+    Text stays text, and each point says what it is when pointed at. The loss has a logarithmic
+    axis; where a loss is zero or negative, the axis is linear near zero, so that every point is
+    seen. The curves of a network's layers go from dark to light in their order, and neighbours
+    differ in their dashes, too. In a narrow window the picture shrinks to fit.
 
     Args:
-        curves: points (sparsity in [0, 1], predicted increase of the loss in nats) by layer.
+        curves: points (sparsity in [0, 1], predicted increase of the loss in nats) by layer; one
+            at least.
         title: what was measured.
     """
-    with _drawing():
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8, 5))
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        _draw(axes, curves)
-        axes.set_title(printable(title), parse_math=False)
-        axes.set_xlabel("sparsity of the layer in %, all other layers dense")
-        axes.set_ylabel("predicted increase of the loss in nats")
-        axes.set_xlim(0, 100)
-        axes.grid(which="major", linewidth=0.5, color="0.85")
-        _scale(axes, [loss for points in curves.values() for _, loss in points])
-        _add_legend(figure, axes, list(curves))
-        buffer = io.BytesIO()
-        figure.savefig(
-            buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": "wfpipe"}
-        )
-    return buffer.getvalue()
-
-
-@contextmanager
-def _drawing() -> Iterator[None]:
-    """Draw with the library's own defaults, whatever the user's are, and without its remarks."""
-    logger = logging.getLogger("matplotlib")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it reports a cache that it builds or cannot write
-    try:
-        import matplotlib  # slow to import, and of use to few commands
-
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_SETTINGS)
-            yield
-    finally:
-        logger.setLevel(level)
+    names = [printable(name) for name in curves]
+    words = wrap(printable(title), 70)
+    top = _ROW * (len(words) + 1) + 14
+    entry = _SWATCH + _LETTER * (2 + max(map(len, names)))
+    width = max(_WIDTH, _EDGE + entry)
+    columns = int((width - _EDGE) // entry)
+    height = top + HEIGHT + _BELOW + _ROW * -(-len(names) // columns)
+    picture = element(
+        "svg",
+        element("style", Markup(_style(len(names)))),
+        element("rect", width="100%", height="100%", fill="#fff"),
+        *(
+            element("text", line, class_="title", x=_EDGE, y=_ROW * row)
+            for row, line in enumerate(words, 1)
+        ),
+        element("text", "predicted increase of the loss in nats", x=_EDGE, y=top - 14),
+        element("svg", _plot(names, curves), x=_LEFT, y=top, width=width - _LEFT - _RIGHT,
+                height=HEIGHT),
+        *_legend(names, entry, columns, top + HEIGHT + _BELOW),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width:g} {height}",
+        width=_ENLARGED * width,
+        height=_ENLARGED * height,
+        style="max-width: 100%; height: auto",
+    )  # fmt: skip
+    return f"{picture}\n".encode()
 
 
-def _draw(axes: Axes, curves: Curves) -> None:
-    """Add a line for each layer."""
-    from matplotlib import colormaps
-
-    shades = colormaps["viridis"]
-    for number, points in enumerate(curves.values()):
-        axes.plot(
-            [100 * sparsity for sparsity, _ in points],
-            [loss for _, loss in points],
-            color=shades(0.88 * number / max(1, len(curves) - 1)),
-            linestyle=_STYLES[number % len(_STYLES)],
-            marker=_MARKERS[number % len(_MARKERS)],
-            linewidth=1.2,
-            markersize=3.5,
-        )
+def _plot(names: Sequence[str], curves: Curves) -> Markup:
+    losses = [loss for points in curves.values() for _, loss in points]
+    y = log_scale(losses) if min(losses) > 0 else signed_log_scale(losses)
+    series = [
+        Series(name, "nats", [(100 * sparsity, loss) for sparsity, loss in points], _look(number))
+        for number, (name, points) in enumerate(zip(names, curves.values(), strict=True))
+    ]
+    return line_plot(
+        series, linear_scale([0.0, 100.0]), y,
+        x_title="sparsity of the layer in %, all other layers dense",
+        label="Predicted increase of the loss in nats over the sparsity of each layer",
+        reference=0.0 if y.low < 0 < y.high else None,
+    )  # fmt: skip
 
 
-def _scale(axes: Axes, losses: Sequence[float]) -> None:
-    """Give the loss a logarithmic axis, linear around zero where a loss is not positive."""
-    sizes = [abs(loss) for loss in losses if loss != 0]
-    if not sizes:
-        return
-    if min(losses) > 0:
-        axes.set_yscale("log")
-    else:
-        least = max(min(sizes), 1e-4 * max(sizes))
-        axes.set_yscale("symlog", linthresh=least)
-        axes.set_ylim(min(2 * min(losses), -least / 2), max(2 * max(losses), least))
-        axes.axhline(0, linewidth=0.8, color="0.4")
+def _legend(names: Sequence[str], entry: float, columns: int, top: float) -> list[Markup]:
+    """List the layers below the plot with a sample of their curves, row by row."""
+    found = []
+    for number, name in enumerate(names):
+        x, y = _EDGE + entry * (number % columns), top + _ROW * (number // columns)
+        end = x + _SWATCH - 8
+        found.append(element("line", class_=f"curve {_look(number)}", x1=x, x2=end, y1=y, y2=y))
+        found.append(element("text", name, class_="name", x=x + _SWATCH, y=y + 4))
+    return found
 
 
-def _add_legend(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
-    """List the layers beside the plot, in their order."""
-    if not names:
-        return
-    legend = axes.legend(
-        axes.get_lines()[: len(names)],
-        [printable(name) for name in names],
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.0),
-        borderaxespad=0,
-        frameon=False,
-        fontsize=8,
-        ncols=-(-len(names) // _ROWS),
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+def _look(number: int) -> str:
+    """Return the classes of a layer's colour and dashes."""
+    return f"layer{number} dashes{number % len(_DASHES)}"
+
+
+def _style(layers: int) -> str:
+    dashes = (f".curve.dashes{n} {{ stroke-dasharray: {d}; }}\n" for n, d in enumerate(_DASHES))
+    colours = (f".layer{n} {{ color: {_shade(n / max(1, layers - 1))}; }}\n" for n in range(layers))
+    return "".join([_STYLE, *dashes, *colours])
+
+
+def _shade(share: float) -> str:
+    """Return a colour from a dark violet at 0 to a light orange at 1."""
+    channels = hls_to_rgb(0.78 - 0.68 * share, 0.26 + 0.22 * share, 0.75)
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)

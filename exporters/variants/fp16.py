@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ...support.errors import InputError
+from ...support.errors import InputError, first_line
 from ...support.files import write_bytes
 from ...support.version import __version__
 from ..measuring.library_output import quiet
@@ -54,8 +54,8 @@ def write_fp16(source: Path, path: Path) -> tuple[str, ...]:
             content = half.SerializeToString(deterministic=True)
             onnx.checker.check_model(content, full_check=True)
     except Exception as error:  # a converter fails in many ways
-        first = str(error).strip().partition("\n")[0]
-        raise InputError(f"the model cannot be converted to half precision: {first}") from error
+        why = first_line(error)
+        raise InputError(f"the model cannot be converted to half precision: {why}") from error
     write_bytes(path, content)
     return (
         "ONNX Runtime computes in half precision on GPUs and some ARM processors; elsewhere it "

@@ -19,7 +19,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from ...support.errors import CheckFailed, InputError, unknown
+from ...support.errors import CheckFailed, InputError, first_line, unknown
 from ...support.files import write_bytes
 from ...support.version import __version__
 from ..documents.export_names import Method
@@ -191,8 +191,7 @@ def _quantise(
                     extra_options={**options, "CalibStridedMinMax": 1},
                 )
         except Exception as error:  # the quantiser fails in many ways
-            first = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise InputError(f"the model cannot be quantised: {first}") from error
+            raise InputError(f"the model cannot be quantised: {first_line(error)}") from error
         return onnx.load(str(result))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from ...support.errors import InputError
+from ...support.errors import InputError, first_line
 from ...support.files import replacing, write_text
 from ..measuring.library_output import captured_stderr, quiet
 
@@ -72,5 +72,5 @@ def _convert(source: Path, path: Path) -> None:
                 str(source), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # the runtime's own classes derive from Exception alone
-            first = str(error).strip().partition("\n")[0]
-            raise InputError(f"ONNX Runtime cannot convert the model: {first}") from error
+            why = first_line(error)
+            raise InputError(f"ONNX Runtime cannot convert the model: {why}") from error

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, SparseTensorProto, TensorProto
 
-from ...support.errors import InputError
+from ...support.errors import InputError, first_line
 from ...support.files import write_bytes
 from ..reading.onnx_graph import read_model, to_array
 
@@ -43,8 +43,7 @@ def write_sparse(source: Path, path: Path) -> tuple[str, ...]:
     try:
         onnx.checker.check_model(content)
     except onnx.checker.ValidationError as error:
-        first = str(error).strip().partition("\n")[0]
-        raise InputError(f"the sparse model is not valid ONNX: {first}") from error
+        raise InputError(f"the sparse model is not valid ONNX: {first_line(error)}") from error
     write_bytes(path, content)
     return (
         f"{changed} tensors are sparse; ONNX Runtime writes them out when it loads the file, so "

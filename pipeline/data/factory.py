@@ -18,13 +18,13 @@ from ...models.sources import load_factory
 from ...support.errors import InputError
 from ...support.progress import Reporter
 from .loader import Key, in_order
-from .reading import Item, Kind, Source, Split, Values, brief, header_of
+from .reading import Item, Kind, Reader, Source, Split, Values, brief
 
 LOOKED_AT = 16
 _BATCH = 64
 
 
-class FactoryReader:
+class FactoryReader(Reader):
     """A reader of a data set of the user's (see :class:`.reading.Reader`).
 
     In another process it calls the factory there: the data set itself may not be fit to be sent.
@@ -48,9 +48,6 @@ class FactoryReader:
 
     def read(self, index: int, seed: int) -> Item:
         return self._item(index, self._sample(index, seed)[0])
-
-    def header(self, index: int) -> tuple[str | None, tuple[int, ...]]:
-        return header_of(self.read(index, 0))
 
     def name(self, index: int) -> str:
         return f"sample {index} of {self.part} from {self.spec!r}"

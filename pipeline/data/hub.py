@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from ...support.errors import InputError
-from .reading import BadImageError, Item, Source, Split, brief, header_of
+from .reading import BadImageError, Item, Reader, Source, Split, brief
 
 _TEST_SPLITS = ("test", "validation")
 
 
-class HubReader:
+class HubReader(Reader):
     """A reader of the image column of a data set of the hub (see :class:`.reading.Reader`)."""
 
     threads = False
@@ -37,9 +37,6 @@ class HubReader:
         if not isinstance(image, Image.Image):
             raise BadImageError(f"{self.name(index)} is not an image but {type(image).__name__}")
         return image
-
-    def header(self, index: int) -> tuple[str | None, tuple[int, ...]]:
-        return header_of(self.read(index, 0))
 
     def name(self, index: int) -> str:
         return f"{index} of split {self.part!r}"

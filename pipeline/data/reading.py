@@ -46,6 +46,7 @@ class Reader(Protocol):
 
     def header(self, index: int) -> tuple[str | None, tuple[int, ...]]:
         """Return the mode (of a Pillow image) and the shape, (h, w) for a Pillow image."""
+        return header_of(self.read(index, 0))
 
     def name(self, index: int) -> str:
         """Return what the sample is called in a message, such as its path."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ...models.registry import load_model
-from ...support.errors import InputError
+from ...support.errors import InputError, first_line
 from ...support.progress import Reporter
 from ..data.randomness import stream
 from ..data.source import Data, open_data
@@ -25,23 +25,6 @@ from ..steps.setup import Setup, find_weights, set_up
 
 
 @dataclass
-class Job:
-    """All that the stages of a run share. ``module`` is the dense network until it is pruned."""
-
-    recipe: Recipe
-    directory: RunDirectory
-    data: Data
-    module: nn.Module
-    weights: dict[str, nn.Parameter]
-    placement: Placement
-    setup: Setup
-    collector: Collector
-    state: State
-    reporter: Reporter
-    begun: bool
-
-
-@dataclass
 class Parts:
     """Data and network of a recipe, and what its prune steps work with."""
 
@@ -51,6 +34,17 @@ class Parts:
     placement: Placement
     setup: Setup
     collector: Collector
+
+
+@dataclass
+class Job(Parts):
+    """All that the stages of a run share. ``module`` is the dense network until it is pruned."""
+
+    recipe: Recipe
+    directory: RunDirectory
+    state: State
+    reporter: Reporter
+    begun: bool
 
 
 def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
@@ -105,10 +99,8 @@ def open_job(
         _check_same(state, fresh, reporter)
         units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
         check_state(state, directory.checkpoint, module, weights, units)
-    return Job(
-        recipe, directory, data, module, weights, parts.placement, parts.setup, parts.collector,
-        state, reporter, resume,
-    )  # fmt: skip
+    return Job(**vars(parts), recipe=recipe, directory=directory, state=state, reporter=reporter,
+               begun=resume)  # fmt: skip
 
 
 def check_outputs(module: nn.Module, data: Data, *, training: bool) -> None:
@@ -147,9 +139,8 @@ def _scores(module: nn.Module, inputs: torch.Tensor, mode: str) -> torch.Tensor:
         with torch.no_grad():
             outputs: Any = module(inputs)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"the model does not take samples of shape {shape}{mode}: {cause}"
+            f"the model does not take samples of shape {shape}{mode}: {first_line(error)}"
         ) from None
     if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
         got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__

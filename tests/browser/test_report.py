@@ -13,6 +13,7 @@ from PIL import Image
 from wfpipe.exporters.documents.report import LayerFigures, Report
 from wfpipe.exporters.reporting.comparison import render_comparison
 from wfpipe.exporters.reporting.html import render
+from wfpipe.exporters.reporting.sensitivity_plot import sensitivity_svg
 from wfpipe.tests.browser.chromium import NAMES, TOO_WIDE, Browser, Visit, chromium, find_chromium
 from wfpipe.tests.exporters.package_samples import make_report
 from wfpipe.tests.exporters.report_samples import EVENTS, full_report, variant
@@ -122,6 +123,25 @@ def test_text_of_a_plot_can_be_selected(browser: Browser, tmp_path: Path) -> Non
             " getSelection().selectAllChildren(one); return getSelection().toString(); })()"
         )
     assert text == "epochs of fine-tuning"
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_the_plot_of_sensitivities_is_quiet_loads_nothing_and_fits(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
+    path = tmp_path / "plot.svg"
+    names = [LONG, *(f"layer{n}.weight" for n in range(30))]
+    path.write_bytes(sensitivity_svg({name: [(0.1, 0.01), (0.9, 1.0)] for name in names}, LONG))
+    with browser.visit(path, width=width) as visit:
+        edges = visit.ask(
+            "[document.documentElement, ...document.querySelectorAll('text')]"
+            ".map(e => e.getBoundingClientRect().right)"
+        )
+        view = visit.ask("document.documentElement.clientWidth || innerWidth")
+        assert max(edges) <= min(edges[0], view) + 0.5
+        assert visit.browser.said(visit.session) == []
+        assert visit.browser.requests(visit.session) == [path.absolute().as_uri()]
+        assert visit.pdf().startswith(b"%PDF-")
 
 
 def test_the_tables_are_open_on_paper(browser: Browser, tmp_path: Path) -> None:

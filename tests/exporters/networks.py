@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 Array = np.ndarray[Any, Any]
+
+
+def damaged(content: bytes, data: st.DataObject) -> bytes:
+    """Change some bytes of a file and cut it short, as the data of a property test says."""
+    changed = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    return bytes(changed[: data.draw(st.integers(0, len(changed)))])
 
 
 class Pool(nn.Module):

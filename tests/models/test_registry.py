@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wfpipe.models.registry import NETWORKS, LoadedModel, load_model
-from wfpipe.support.errors import InputError
+from wfpipe.tests.refusal import refusal_of
 
 FACTORY = """
 import torch
@@ -38,11 +38,7 @@ def load(name: str, weights: str | None = None, **changes: Any) -> LoadedModel:
 
 
 def refusal(name: str, weights: str | None = None, **changes: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        load(name, weights, **changes)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    return refusal_of(lambda: load(name, weights, **changes))
 
 
 def state(model: LoadedModel) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from wfpipe.models.sources import (
     load_factory,
 )
 from wfpipe.support.errors import InputError
+from wfpipe.tests.refusal import refusal_of
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +38,7 @@ def write(path: Path, text: str) -> str:
 
 def refusal(spec: str, what: str = "model") -> str:
     search_path = list(sys.path)
-    with pytest.raises(InputError) as caught:
-        load_factory(spec, what)()
-    message = str(caught.value)
-    assert "\n" not in message
+    message = refusal_of(lambda: load_factory(spec, what)())
     assert sys.path == search_path
     return message
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from wfpipe.models.weights import fit_state_dict, read_state_dict
 from wfpipe.support.errors import InputError
+from wfpipe.tests.refusal import refusal_of
 
 
 def network() -> nn.Sequential:
@@ -30,10 +31,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        read_state_dict(path)
-    message = str(caught.value)
-    assert "\n" not in message
+    message = refusal_of(lambda: read_state_dict(path))
     assert str(path) in message
     return message
 

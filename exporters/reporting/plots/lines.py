@@ -70,14 +70,17 @@ def frame(x: Scale, y: Scale, x_title: str) -> list[Markup]:
             element("text", y.label(tick), class_="tick", x=-8, y=down(up) + 4,
                     text_anchor="end")
         )  # fmt: skip
-    for tick in x.ticks:
-        place = percent(x.place(tick))
-        found.append(
-            element("text", x.label(tick), class_="tick", x=place, y=HEIGHT + 18,
-                    text_anchor="middle")
-        )  # fmt: skip
     title = element("text", x_title, class_="axis", x="100%", y=HEIGHT + 36, text_anchor="end")
-    return [*found, title]
+    return [*found, *labels_along(x, HEIGHT), title]
+
+
+def labels_along(x: Scale, height: float) -> list[Markup]:
+    """Return the labels of the axis along, below a plot of ``height``."""
+    return [
+        element("text", x.label(tick), class_="tick", x=percent(x.place(tick)), y=height + 18,
+                text_anchor="middle")
+        for tick in x.ticks
+    ]  # fmt: skip
 
 
 def down(share: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import asinh, ceil, floor, log10
 
 _STEPS = (1, 2, 5, 10)
 _MOST_DECADES = 5
@@ -14,12 +14,16 @@ _LEAST, _MOST = 1e-15, 1e15
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis from ``low`` to ``high`` with labels at ``ticks``; ``log`` is logarithmic."""
+    """An axis from ``low`` to ``high`` with labels at ``ticks``; ``log`` is logarithmic.
+
+    With ``linear`` it is so on both sides of zero, and linear up to about that size.
+    """
 
     low: float
     high: float
     ticks: tuple[float, ...]
     log: bool = False
+    linear: float = 0.0
 
     def place(self, value: float) -> float:
         """Return where a value lies: 0 at the low end, 1 at the high end, never outside.
@@ -27,11 +31,14 @@ class Scale:
         >>> linear_scale([0, 10]).place(5)
         0.5
         """
-        low, high = self.low, self.high
-        if self.log:
-            low, high, value = log10(low), log10(high), log10(max(value, _LEAST))
+        low, high, value = map(self._along, (self.low, self.high, value))
         share = (value - low) / (high - low)
         return min(1.0, max(0.0, share))
+
+    def _along(self, value: float) -> float:
+        if not self.log:
+            return value
+        return asinh(value / self.linear) if self.linear else log10(max(value, _LEAST))
 
     def label(self, tick: float) -> str:
         """Return a label as short as tells the ticks apart.
@@ -97,6 +104,29 @@ def log_scale(values: Iterable[float]) -> Scale:
     every = max(1, ceil((high - low) / _MOST_DECADES))
     ticks = tuple(10.0**power for power in range(low, high + 1, every))
     return Scale(10.0**low, 10.0**high, ticks, log=True)
+
+
+def signed_log_scale(values: Iterable[float]) -> Scale:
+    """Return an axis logarithmic on both sides of zero and linear near it, over whole decades."""
+    found = [min(max(value, -_MOST), _MOST) for value in values]
+    sizes = [abs(value) for value in found if abs(value) >= _LEAST]
+    if not sizes:
+        return linear_scale([0.0])
+    linear = max(min(sizes), max(sizes) / 10**_MOST_DECADES)
+    bottom = floor(log10(linear) + 1e-9)
+    low, high = -_decade(-min(found)), _decade(max(found))
+    tops = [round(log10(end)) if end else bottom - 1 for end in (-low, high)]
+    every = max(1, ceil((max(tops) - bottom) / 3))
+    ticks = [0.0]
+    for sign, top in zip((-1.0, 1.0), tops, strict=True):
+        if top >= bottom:
+            ticks += [sign * 10.0**power for power in range(top, min(bottom, top - 1), -every)]
+    return Scale(low, high, tuple(sorted(ticks)), log=True, linear=linear)
+
+
+def _decade(value: float) -> float:
+    """Return the power of ten from ``value`` up; 0 for what is not above zero."""
+    return 10.0 ** ceil(log10(value) - 1e-9) if value >= _LEAST else 0.0
 
 
 def _step(rough: float) -> float:

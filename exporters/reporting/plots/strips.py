@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from .lines import labels_along
 from .scale import Scale, linear_scale, log_scale
 from .svg import element, percent, plot
 
@@ -62,15 +63,9 @@ def shortened(name: str) -> str:
 
 
 def _axis(scale: Scale, height: float) -> list[Markup]:
-    found = []
-    for tick in scale.ticks:
-        across = percent(scale.place(tick))
-        found.append(element("line", class_="grid", x1=across, x2=across, y1=0, y2=height))
-        found.append(
-            element("text", scale.label(tick), class_="tick", x=across, y=height + 18,
-                    text_anchor="middle")
-        )  # fmt: skip
-    return found
+    places = [percent(scale.place(tick)) for tick in scale.ticks]
+    grid = [element("line", class_="grid", x1=x, x2=x, y1=0, y2=height) for x in places]
+    return [*grid, *labels_along(scale, height)]
 
 
 def _row(strip: Strip, top: float, scale: Scale) -> list[Markup]:

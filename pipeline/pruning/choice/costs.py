@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from ..gradients.rows import evaluating
 
 
 def weight_costs(module: nn.Module, names: Iterable[str], sample: Tensor) -> dict[str, float]:
@@ -77,21 +78,9 @@ def _uses(module: nn.Module, sample: Tensor) -> dict[_ConvNd | nn.Linear, float]
 
     handles = [layer.register_forward_hook(count, with_kwargs=True) for layer in layers]
     try:
-        with _evaluating(module):
+        with evaluating(module):
             module(sample)
     finally:
         for handle in handles:
             handle.remove()
     return uses
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a network in eval mode and every module of it back into the mode that it had."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training

@@ -33,6 +33,7 @@ from wfpipe.tests.exporters.package_samples import (
     preprocessing,
     write_model,
 )
+from wfpipe.tests.refusal import refusal_of
 
 
 def pack(folder: Path, model: onnx.ModelProto | None = None, **changes: Any) -> dict[str, bytes]:
@@ -43,11 +44,9 @@ def pack(folder: Path, model: onnx.ModelProto | None = None, **changes: Any) -> 
 
 
 def refused(folder: Path, model: onnx.ModelProto | None = None, **changes: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        pack(folder, model, **changes)
+    message = refusal_of(lambda: pack(folder, model, **changes))
     assert not (folder / "package.zip").exists()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return message
 
 
 def test_a_package_holds_what_it_should_and_no_more(tmp_path: Path) -> None:
@@ -117,6 +116,7 @@ from pathlib import Path
 import numpy as np
 from wfpipe.exporters.packaging.package import write_package
 from wfpipe.exporters.reporting.writing import read_report
+from wfpipe.tests.refusal import refusal_of
 os.umask(int(sys.argv[3], 8))
 time.tzset()
 run = Path(sys.argv[1])

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfpipe.exporters.reporting.plots.scale import linear_scale, log_scale
+from wfpipe.exporters.reporting.plots.scale import linear_scale, log_scale, signed_log_scale
 
 NUMBERS = st.floats(-1e12, 1e12, allow_subnormal=False)
 ANY = st.floats(allow_nan=False, allow_infinity=False)
@@ -36,6 +38,36 @@ def test_a_logarithmic_axis_runs_over_whole_decades(values: list[float]) -> None
     assert all(0 <= scale.place(value) <= 1 for value in values)
     assert len(scale.ticks) <= 7
     assert all(f"{tick:e}".startswith("1.000000") for tick in scale.ticks)
+
+
+@given(st.lists(ANY, min_size=1, max_size=5))
+def test_an_axis_over_both_signs_holds_its_values_in_their_order(values: list[float]) -> None:
+    scale = signed_log_scale(values)
+    places = [scale.place(value) for value in sorted(values)]
+    assert all(0 <= place <= 1 for place in places)
+    assert places == sorted(places)
+    assert scale.low <= 0 <= scale.high
+    assert 0 in scale.ticks
+    assert list(scale.ticks) == sorted(set(scale.ticks))
+    marks = [scale.place(tick) for tick in scale.ticks]
+    assert all(high - low > 0.06 for low, high in pairwise(marks))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([-1e-2, 5.0], ["-0.01", "0", "0.1", "1", "10"]),
+        ([-1.0, -1.0], ["-1", "0"]),
+        ([0.0, 1e-4, 1.0], ["0", "0.01", "1"]),
+        ([-1e-9, 1.0], ["0", "1e-4", "1e-2", "1e0"]),
+        ([0.0], ["-1.0", "-0.5", "0.0", "0.5", "1.0"]),
+    ],
+)
+def test_an_axis_over_both_signs_is_labelled_at_decades(
+    values: list[float], labels: list[str]
+) -> None:
+    scale = signed_log_scale(values)
+    assert [scale.label(tick) for tick in scale.ticks] == labels
 
 
 def test_percentages_do_not_leave_their_range() -> None:
