@@ -11,7 +11,6 @@ from onnx import ModelProto, TensorProto, helper
 from ..measuring.session import SessionSettings
 from .graph_index import GraphIndex
 from .layouts import UnitTimes
-from .node_times import WARM_UP as WARM_UP
 from .node_times import NodeTime, time_nodes
 from .operators import KERNEL_DOMAIN, VERSION, kernel_node
 from .rewrite import rewrite

@@ -27,9 +27,10 @@ from ..measuring.session import SessionSettings, open_session
 from ..reading.onnx_graph import read_model
 from ..runtime.half import halve_constants
 from ..runtime.layouts import UnitTimes, choose_units
+from ..runtime.node_times import WARM_UP
 from ..runtime.rewrite import dense_weight, rewrite
 from ..runtime.stored_times import stored_times
-from ..runtime.unit_times import ROUNDS, WARM_UP, measure_units
+from ..runtime.unit_times import ROUNDS, measure_units
 from ..runtime.units import Unit, find_units, taken_outside
 
 Array = np.ndarray[Any, Any]
