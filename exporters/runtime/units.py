@@ -101,7 +101,7 @@ def _start(index: GraphIndex, place: int, node: NodeProto) -> Unit | None:
 def _convolution(index: GraphIndex, place: int, node: NodeProto) -> Unit | None:
     weight, shape = node.input[1], index.shape(node.input[0])
     dims = index.shape(weight) if weight in index.tensors else None
-    window = _window(node, shape)
+    window = _window(node, shape, dims)
     bias = node.input[2] if len(node.input) > 2 else ""
     if dims is None or window is None or (bias and bias not in index.tensors):
         return None
@@ -119,15 +119,18 @@ def _convolution(index: GraphIndex, place: int, node: NodeProto) -> Unit | None:
     )  # fmt: skip
 
 
-def _window(node: NodeProto, shape: Shape | None) -> Window | None:
-    """Return a window over one or two dimensions whose sizes are known, and nothing automatic."""
+def _window(node: NodeProto, shape: Shape | None, weight: Shape | None = None) -> Window | None:
+    """Return a window over one or two dimensions whose sizes are known, and nothing automatic.
+
+    A convolution need not say its window's size: it is that of its weight.
+    """
     if shape is None or len(shape) not in (3, 4):
         return None
     size = tuple(dim for dim in shape[2:] if isinstance(dim, int))
     found, count = attributes(node), len(shape) - 2
     if len(size) != count or found.get("auto_pad", "NOTSET") != "NOTSET" or found.get("ceil_mode"):
         return None
-    kernel = tuple(found.get("kernel_shape", ()))
+    kernel = tuple(found.get("kernel_shape", (weight or ())[2:]))
     if len(kernel) != count:
         return None
     return Window(

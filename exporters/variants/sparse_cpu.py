@@ -37,7 +37,6 @@ Array = np.ndarray[Any, Any]
 
 _TRIALS = 24  # runs of each candidate against the plain file: a heuristic
 _LEAST_GAIN = 1.02  # of the whole file; below it the difference is that of two sittings
-_PLAIN, _BEST, _ALL = "plain", "best", "all"
 
 
 @dataclass(frozen=True)
@@ -134,9 +133,11 @@ def _fastest(
             file.write_bytes(rewrite(model, units, mix, half=half).SerializeToString())
             sessions[str(number)] = open_session(file, settings)
         runs = measure_latency(sessions, samples, batch_sizes=[len(samples)], runs=_TRIALS, seed=0)
-    medians = [float(np.median(runs[str(n)][len(samples)])) for n in range(len(sessions))]
-    fastest = int(np.argmin(medians))
-    return candidates[fastest - 1] if medians[0] > _LEAST_GAIN * medians[fastest] else ()
+    plain, *others = (runs[str(number)][len(samples)] for number in range(len(sessions)))
+    fastest = int(np.argmin([np.median(times) for times in others]))
+    gains = plain / others[fastest]
+    certain = np.median(gains) >= _LEAST_GAIN and np.quantile(gains, 0.25) > 1
+    return candidates[fastest] if certain else ()
 
 
 def _choices(
