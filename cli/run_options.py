@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..pipeline.recipe.reading import resolve
+from ..pipeline.recipe.reading import Values, resolve
 from ..pipeline.recipe.recipe import Recipe
 from ..pipeline.runs.directory import RunDirectory, continued_recipe, default_directory
 from ..support.errors import InputError
@@ -63,6 +63,12 @@ class RunRequest:
             raise
 
 
+def _demo(file: Values | None, flags: Values) -> Values:
+    """Return what the demo does beyond the defaults: it shows what pruning gains in time."""
+    own = file is not None or "source" in flags.get("data", {}) or "name" in flags.get("model", {})
+    return {} if own else {"export": {"variants": ["sparse-cpu"]}}
+
+
 def open_request(options: dict[str, Any]) -> RunRequest:
     """Turn a command's options into a request; the output options were taken out before."""
     resume, overwrite = options.pop("resume"), options.pop("overwrite")
@@ -77,6 +83,6 @@ def open_request(options: dict[str, Any]) -> RunRequest:
             raise InputError("--resume needs --out: the folder of the run to continue")
         directory = RunDirectory(Path(out))
         return RunRequest(continued_recipe(directory, file, flags), directory, True, False)
-    recipe = resolve(file or {}, flags)
+    recipe = resolve(_demo(file, flags), file or {}, flags)
     path = Path(recipe.run.out) if recipe.run.out else default_directory(recipe.model.name)
     return RunRequest(recipe, RunDirectory(path), False, overwrite)

@@ -80,10 +80,15 @@ def _ratios(speedups: Mapping[str, Speedup], sizes: list[str]) -> str:
 
 
 def _advice(provider: str) -> str:
-    device = "GPU" if provider in ON_GPU else "CPU"
+    if provider in ON_GPU:
+        return (
+            "ONNX Runtime's GPU kernels are dense: they multiply by zeros as by any number, so "
+            "zeros at any place gain size and not time. What can be faster, on hardware made for "
+            "it: whole channels removed, 2:4 sparsity with TensorRT's sparse kernels, int8 "
+            "quantisation; on a CPU, the form sparse-cpu."
+        )
     return (
-        f"ONNX Runtime's {device} kernels are dense: they multiply by zeros as by any number, so "
-        "zeros at any place gain size and not time. What can be faster, on hardware made for it: "
-        "whole channels removed, 2:4 sparsity with TensorRT's sparse kernels, int8 quantisation, "
-        "or a runtime with sparse kernels."
+        "ONNX Runtime's CPU kernels are dense: they multiply by zeros as by any number, so zeros "
+        "at any place gain size and not time. What can be faster: the form sparse-cpu, which runs "
+        "on sparse kernels (--variants sparse-cpu), int8 quantisation, whole channels removed."
     )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...support.errors import InputError
+from .kernels_library import library_path
 from .session import SessionSettings, reason, session_entries
 
 _CHILD = Path(__file__).with_name("fresh_process_child.py")
@@ -57,6 +58,7 @@ def run_in_fresh_process(
             "batch": str(samples),
             "threads": settings.threads,
             "entries": session_entries(path, settings),
+            "library": str(library_path() or ""),
         }
         begin = time.monotonic()  # the same clock in all processes
         # -P: modules beside the program must not stand in for those of the standard library

@@ -27,6 +27,8 @@ def main() -> None:
     options.log_severity_level = 4
     for key, value in request["entries"].items():
         options.add_session_config_entry(key, value)
+    if request["library"]:
+        options.register_custom_ops_library(request["library"])
     before = _reset_peak()
     ready = time.monotonic()
     session = ort.InferenceSession(

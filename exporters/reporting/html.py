@@ -16,7 +16,15 @@ from ..documents.run_log import Event
 from ..judging.gates import describe
 from ..judging.headline import headline
 from .page_plots import latency_figures, loss_figure, run_figures
-from .page_tables import MOST_BARS, all_figures, layer_rows, layer_table, summary
+from .page_tables import (
+    MOST_BARS,
+    all_figures,
+    kernel_lead,
+    kernel_table,
+    layer_rows,
+    layer_table,
+    summary,
+)
 
 _UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|kB|MB|GB|bytes|points|nats|samples/s)(?!\w))")
 
@@ -43,6 +51,8 @@ def render(report: Report, recipe: str | None = None, events: Sequence[Event] = 
         sparsity_lead=_sparsity_lead(report),
         layer_lead=_layer_lead(report),
         layer_table=layer_table(report),
+        kernel_table=kernel_table(report),
+        kernel_lead=kernel_lead(report),
         latency_figures=latency_figures(report),
         loss_figure=loss_figure(events),
         gates=[

@@ -197,6 +197,35 @@ def layer_table(report: Report) -> list[tuple[str, ...]]:
     return rows
 
 
+def kernel_table(report: Report) -> list[tuple[str, ...]]:
+    """Return where each layer of the form sparse-cpu runs, the header first; empty without it."""
+    choices = [choice for form in report.variants.values() for choice in form.kernels]
+    header = ("layer", "sparsity, %", "dense, ms", "sparse, ms", "runs on")
+    rows = [
+        (
+            choice.layer,
+            f"{100 * choice.sparsity:.2f}",
+            f"{choice.dense_ms:.3f}",
+            f"{choice.sparse_ms:.3f}",
+            "sparse kernels" if choice.choice == "sparse" else "ONNX Runtime",
+        )
+        for choice in choices
+    ]
+    return [header, *rows] if rows else []
+
+
+def kernel_lead(report: Report) -> str:
+    """Say what the times of that table are."""
+    choices = [choice for form in report.variants.values() for choice in form.kernels]
+    sparse = sum(choice.choice == "sparse" for choice in choices)
+    measured = all(choice.measured for choice in choices)
+    how = "timed both ways on this machine, in alternation" if measured else "by a stored table"
+    return (
+        f"{sparse} of {len(choices)} layers run on the sparse kernels: {how}. Changes of layout "
+        "between the two count as well, so that a layer can stay where it is slower by itself."
+    )
+
+
 def _small_share(share: float) -> str:
     """Return a share in percent, without calling a small one zero."""
     return "<0.1" if 0 < share < 0.0005 else f"{100 * share:.1f}"
