@@ -64,7 +64,7 @@ struct Packed {
 
 // Input rows that fit into the first cache together, and all weights of a part that meet them.
 struct Chunk {
-  int32_t first_channel;  // rows are channels from here on, unless packed
+  int32_t first_channel, rows;  // rows are channels from here on, unless packed
   int32_t packed_count, run_count;
   const Packed* packed;
   const uint16_t* taps;

@@ -5,7 +5,10 @@
 namespace wfpipe {
 namespace {
 
-constexpr int64_t kChunkFloats = 10 * 1024;  // of input rows that stay in the first cache
+#ifndef CHF
+#define CHF 10
+#endif
+constexpr int64_t kChunkFloats = CHF * 1024;  // of input rows that stay in the first cache
 constexpr int64_t kItems = 16;               // work items wanted, so that threads share evenly
 constexpr int64_t kMinRows = 32;             // output channels of a part
 static_assert(kChunkFloats <= kScratch, "a chunk is packed on the stack");
