@@ -104,7 +104,7 @@ void convolve(const Part& part, const TileJob& job) {
     const float* rows = job.input + job.tile * job.tile_floats +
                         chunk.first_channel * static_cast<int64_t>(job.floats);
     if (job.stage) {
-      pack(chunk, job, scratch);
+      kPack[job.floats / kLanes](chunk, job, scratch);
       rows = scratch;
     }
     Place place = {c == 0, c + 1 == part.chunk_count, nullptr, 0};
