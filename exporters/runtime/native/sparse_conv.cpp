@@ -7,6 +7,7 @@ namespace {
 
 constexpr int64_t kChunkFloats = 10 * 1024;  // of input rows that stay in the first cache
 constexpr int64_t kItems = 16;               // work items wanted, so that threads share evenly
+constexpr int64_t kSums = 32 * 1024;          // floats of a part's sums, for the second cache
 constexpr int64_t kPackedItems = 4;          // of input that is packed for each
 constexpr int64_t kWorth = 32;               // products that are worth packing a row again
 constexpr int64_t kMinRows = 32;             // output channels of a part
@@ -17,8 +18,10 @@ static_assert(kChunkFloats <= kScratch, "a chunk is packed on the stack");
 int64_t parts_of(const ConvSpec& spec, const SparseMatrix& weights, const Tiling& out) {
   const int64_t rows = spec.out_channels / spec.group;
   const int64_t tiles = std::max<int64_t>(1, out.tiles) * spec.group;
-  const int64_t parts = std::min((kItems + tiles - 1) / tiles, rows / kMinRows);
-  if (spec.window.pointwise()) return std::max<int64_t>(1, parts);
+  if (spec.window.pointwise()) {
+    const int64_t parts = std::min((kItems + tiles - 1) / tiles, rows / kMinRows);
+    return std::max<int64_t>(parts, 1 + rows * out.floats / kSums);
+  }
   const int64_t products = static_cast<int64_t>(weights.values.size());
   return tiles < kPackedItems && products > kWorth * weights.column_count ? 2 : 1;
 }
