@@ -43,6 +43,7 @@ struct Stage {
   const Tap* taps;
   const uint32_t* masks;  // [masks, mask_size]: lane j of a tile at p is [p % period + j]
   int32_t mask_size, period;
+  bool direct;            // the one tap's row is all there is: nothing to stage
   float fill;             // what lies outside of the image
 };
 
@@ -64,7 +65,7 @@ struct Packed {
 
 // Input rows that fit into the first cache together, and all weights of a part that meet them.
 struct Chunk {
-  int32_t first_channel;  // rows are channels from here on, unless packed
+  int32_t first_channel, rows;  // rows are channels from here on, unless packed
   int32_t packed_count, run_count;
   const Packed* packed;
   const uint16_t* taps;
@@ -88,6 +89,7 @@ struct TileJob {
   int64_t tile;           // which
   int64_t channel_floats, tile_floats;  // of the input: T, C * T
   int32_t floats;         // T
+  int32_t mask_start;     // of the tile in a mask
   Activation activation;
 };
 
@@ -102,7 +104,7 @@ struct WindowJob {
   const Stage* stage;
   int64_t tile;
   int64_t channel_floats, tile_floats;
-  int32_t floats, taps, first_channel, last_channel;
+  int32_t floats, mask_start, taps, first_channel, last_channel;
   Activation activation;
 };
 

@@ -5,10 +5,47 @@
 namespace wfpipe {
 namespace {
 
+// a and b riffled like cards: the first halves of both, then the second halves.
+WFPIPE_INLINE void riffle(Vector a, Vector b, Vector& first, Vector& second) {
+#if WFPIPE_LANES == 4
+  first = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  second = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#elif WFPIPE_LANES == 8
+  first = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+  second = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+  first = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  second = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                   31);
+#endif
+}
+
+// A square of as many rows as a vector has lanes: riffled log2(lanes) times, it is transposed.
+WFPIPE_INLINE void transpose_square(const float* from, int64_t from_pitch, float* to,
+                                    int64_t to_pitch) {
+  Vector rows[kLanes], riffled[kLanes];
+  for (int i = 0; i < kLanes; ++i) rows[i] = load(from + i * from_pitch);
+  for (int step = 1; step < kLanes; step *= 2) {
+    for (int i = 0; i < kLanes / 2; ++i) {
+      riffle(rows[i], rows[i + kLanes / 2], riffled[2 * i], riffled[2 * i + 1]);
+    }
+    for (int i = 0; i < kLanes; ++i) rows[i] = riffled[i];
+  }
+  for (int i = 0; i < kLanes; ++i) store(to + i * to_pitch, rows[i]);
+}
+
 void transpose(const float* from, int64_t from_pitch, float* to, int64_t to_pitch, int64_t rows,
                int64_t columns) {
+  const int64_t whole_rows = rows / kLanes * kLanes, whole_columns = columns / kLanes * kLanes;
+  for (int64_t c = 0; c < whole_columns; c += kLanes) {
+    for (int64_t r = 0; r < whole_rows; r += kLanes) {
+      transpose_square(from + r * from_pitch + c, from_pitch, to + c * to_pitch + r, to_pitch);
+    }
+  }
   for (int64_t c = 0; c < columns; ++c) {
-    for (int64_t r = 0; r < rows; ++r) to[c * to_pitch + r] = from[r * from_pitch + c];
+    for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; ++r) {
+      to[c * to_pitch + r] = from[r * from_pitch + c];
+    }
   }
 }
 

@@ -8,20 +8,31 @@
 namespace wfpipe {
 namespace {
 
-struct Ends {  // what happens at a channel's first and last chunk
-  bool first, last;
+constexpr int32_t kAhead = 3;    // output channels whose sums are fetched early
+constexpr int32_t kLine = 16;    // floats of a cache line
+
+// What a run of a chunk needs beside its weights.
+struct Place {
+  bool first, last;   // of a channel's chunks
+  const float* soon;  // input that the next chunk reads, or null
+  int32_t lines;      // of it to fetch for each channel
 };
 
 // Add the products of a run of channels to their accumulators, which lie in the output.
 template <int R>
 const Entry* multiply(const float* rows, const Entry* entry, Run run, const int32_t* order,
-                      const TileJob& job, Ends ends) {
+                      const TileJob& job, Place& place) {
   constexpr int T = R * kLanes;
   for (int32_t i = 0; i < run.rows; ++i) {
     const int64_t m = order[i];
     float* output = job.output + m * T;
+    const float* next = job.output + static_cast<int64_t>(order[i + kAhead]) * T;
+    for (int f = 0; f < T; f += kLine) __builtin_prefetch(next + f, 1);
+    for (int32_t f = 0; f < place.lines; ++f, place.soon += kLine) {
+      __builtin_prefetch(place.soon, 0, 2);
+    }
     Vector sums[R];
-    if (ends.first) {
+    if (place.first) {
       const Vector bias = splat(job.bias[m]);
       for (int r = 0; r < R; ++r) sums[r] = bias;
     } else {
@@ -32,7 +43,7 @@ const Entry* multiply(const float* rows, const Entry* entry, Run run, const int3
       const float* row = rows + entry->row * static_cast<size_t>(T);
       for (int r = 0; r < R; ++r) sums[r] += weight * load(row + r * kLanes);
     }
-    if (ends.last) {
+    if (place.last) {
       if (job.residual) {
         const float* residual = job.residual + m * T;
         for (int r = 0; r < R; ++r) sums[r] += load(residual + r * kLanes);
@@ -46,17 +57,17 @@ const Entry* multiply(const float* rows, const Entry* entry, Run run, const int3
 
 // The same where there is one position: a dot product per channel.
 const Entry* dot(const float* rows, const Entry* entry, Run run, const int32_t* order,
-                 const TileJob& job, Ends ends) {
+                 const TileJob& job, Place& place) {
   for (int32_t i = 0; i < run.rows; ++i) {
     const int64_t m = order[i];
-    float sums[4] = {ends.first ? job.bias[m] : job.output[m], 0, 0, 0};
+    float sums[4] = {place.first ? job.bias[m] : job.output[m], 0, 0, 0};
     const Entry* end = entry + run.count;
     for (; end - entry >= 4; entry += 4) {
       for (int k = 0; k < 4; ++k) sums[k] += entry[k].weight * rows[entry[k].row];
     }
     for (; entry != end; ++entry) sums[0] += entry->weight * rows[entry->row];
     float sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    if (ends.last) {
+    if (place.last) {
       if (job.residual) sum += job.residual[m];
       Vector one[1] = {splat(sum)};
       activate<1>(one, job.activation);
@@ -68,10 +79,21 @@ const Entry* dot(const float* rows, const Entry* entry, Run run, const int32_t* 
 }
 
 using Multiply = const Entry* (*)(const float*, const Entry*, Run, const int32_t*, const TileJob&,
-                                  Ends);
+                                  Place&);
 const Multiply kMultiply[kMaxRegisters + 1] = {
     dot,         multiply<1>, multiply<2>, multiply<3>, multiply<4>,
     multiply<5>, multiply<6>, multiply<7>, multiply<8>};
+
+// Have the input of the next chunk, or else of the next tile, fetched while this one is multiplied.
+WFPIPE_INLINE void look_ahead(const Part& part, const TileJob& job, int32_t c, Place& place) {
+  const Chunk& chunk = part.chunks[c];
+  const Chunk& next = part.chunks[place.last ? 0 : c + 1];
+  const int64_t tile = job.tile + (place.last ? 1 : 0);
+  int32_t channels = 0;
+  for (int32_t r = 0; r < chunk.run_count; ++r) channels += chunk.runs[r].rows;
+  place.soon = job.input + tile * job.tile_floats + next.first_channel * static_cast<int64_t>(job.floats);
+  place.lines = channels ? (next.rows * job.floats / kLine + channels - 1) / channels : 0;
+}
 
 // All output channels of a part, at one tile.
 void convolve(const Part& part, const TileJob& job) {
@@ -82,14 +104,15 @@ void convolve(const Part& part, const TileJob& job) {
     const float* rows = job.input + job.tile * job.tile_floats +
                         chunk.first_channel * static_cast<int64_t>(job.floats);
     if (job.stage) {
-      pack(chunk, job, scratch);
+      kPack[job.floats / kLanes](chunk, job, scratch);
       rows = scratch;
     }
-    const Ends ends = {c == 0, c + 1 == part.chunk_count};
+    Place place = {c == 0, c + 1 == part.chunk_count, nullptr, 0};
+    if (!job.stage) look_ahead(part, job, c, place);
     const Entry* entry = chunk.entries;
     const int32_t* order = chunk.order;
     for (int32_t r = 0; r < chunk.run_count; ++r) {
-      entry = run_of(rows, entry, chunk.runs[r], order, job, ends);
+      entry = run_of(rows, entry, chunk.runs[r], order, job, place);
       order += chunk.runs[r].rows;
     }
   }

@@ -39,7 +39,7 @@ WFPIPE_INLINE void fold(const WindowJob& job, const float* surroundings, int64_t
   for (int32_t t = 0; t < job.taps; ++t) {
     const Tap& tap = job.stage->taps[t];
     const float* from = surroundings + tap.from;
-    const uint32_t* mask = mask_of(*job.stage, tap, job.tile, job.floats);
+    const uint32_t* mask = mask_of(job, tap);
     const Vector weight = splat(weighted ? job.weights[c * job.taps + t] : 1);
     if (!R) {
       sums[0][0] = Fold::add(sums[0][0], from[0], !mask || mask[0], weight[0]);

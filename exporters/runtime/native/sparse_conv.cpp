@@ -7,20 +7,23 @@ namespace {
 
 constexpr int64_t kChunkFloats = 10 * 1024;  // of input rows that stay in the first cache
 constexpr int64_t kItems = 16;               // work items wanted, so that threads share evenly
+constexpr int64_t kSums = 32 * 1024;          // floats of a part's sums, for the second cache
+constexpr int64_t kPackedItems = 4;          // of input that is packed for each
+constexpr int64_t kWorth = 32;               // products that are worth packing a row again
 constexpr int64_t kMinRows = 32;             // output channels of a part
 static_assert(kChunkFloats <= kScratch, "a chunk is packed on the stack");
 
-// How many parts the output channels are cut into: as many as make enough work items, unless each
-// would pack its input again for too little work.
+// How many parts the output channels are cut into: as many as make enough work items. Where each
+// part packs its input again, only as many as keep a second thread busy.
 int64_t parts_of(const ConvSpec& spec, const SparseMatrix& weights, const Tiling& out) {
   const int64_t rows = spec.out_channels / spec.group;
   const int64_t tiles = std::max<int64_t>(1, out.tiles) * spec.group;
-  int64_t parts = std::min((kItems + tiles - 1) / tiles, rows / kMinRows);
-  if (!spec.window.pointwise()) {
-    const int64_t products = static_cast<int64_t>(weights.values.size()) / spec.group;
-    parts = std::min(parts, products / (16 * weights.column_count) + 1);
+  if (spec.window.pointwise()) {
+    const int64_t parts = std::min((kItems + tiles - 1) / tiles, rows / kMinRows);
+    return std::max<int64_t>(parts, 1 + rows * out.floats / kSums);
   }
-  return std::max<int64_t>(1, parts);
+  const int64_t products = static_cast<int64_t>(weights.values.size());
+  return tiles < kPackedItems && products > kWorth * weights.column_count ? 2 : 1;
 }
 
 }  // namespace
@@ -72,8 +75,9 @@ void SparseConv::run(const float* x, const float* residual, float* y, int64_t im
     job.stage = stage_ ? &stage : nullptr;
     job.channel_floats = in.floats;
     job.tile = tile % out.tiles;
-    job.tile_floats = spec_.in_channels * in.floats;
     job.floats = out.floats;
+    if (stage_) job.mask_start = static_cast<int32_t>(job.tile * job.floats % stage.period);
+    job.tile_floats = spec_.in_channels * in.floats;
     job.activation = spec_.activation;
     path().convolve(parts[static_cast<size_t>(i % count)], job);
   });

@@ -72,6 +72,7 @@ SparsePlan::SparsePlan(const SparseMatrix& matrix, const PlanSpec& spec) {
       begin = stop;
     }
   }
+  order_.insert(order_.end(), 16, 0);  // so that looking ahead stays inside
   // All is in place and will not move: say where.
   const Packed* packed = packed_.data();
   const uint16_t* taps = taps_.data();
@@ -138,6 +139,7 @@ Chunk SparsePlan::chunk(const SparseMatrix& matrix, const PlanSpec& spec, Range 
     }
   } else {
     result.first_channel = static_cast<int32_t>(first_channel + kept.begin);
+    result.rows = static_cast<int32_t>(kept.end - kept.begin);
   }
   const int64_t past = kept.end < static_cast<int64_t>(used.size()) ? used[kept.end]
                                                                     : matrix.column_count;

@@ -40,8 +40,9 @@ StagePlan::StagePlan(const Window& window, const Tiling& in, const Tiling& out, 
 }
 
 Stage StagePlan::view() const {
+  const bool direct = taps_.size() == 1 && taps_[0].mask < 0;
   return {steps_.data(), first_.data(), lanes_.data(), taps_.data(), masks_.data(),
-          static_cast<int32_t>(mask_size_), static_cast<int32_t>(period_), fill_};
+          static_cast<int32_t>(mask_size_), static_cast<int32_t>(period_), direct, fill_};
 }
 
 // Whether the taps of a parity can share an array: no column may be needed that is right of the

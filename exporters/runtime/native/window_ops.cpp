@@ -72,6 +72,7 @@ void WindowFold::run(const float* x, const float* residual, float* y, int64_t im
     job.channel_floats = in_.floats;
     job.tile_floats = channels * in_.floats;
     job.floats = out_.floats;
+    job.mask_start = static_cast<int32_t>(job.tile * job.floats % stage.period);
     job.taps = static_cast<int32_t>(spec_.window.taps());
     job.first_channel = static_cast<int32_t>(channels * part / parts);
     job.last_channel = static_cast<int32_t>(channels * (part + 1) / parts);
