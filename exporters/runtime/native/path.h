@@ -21,12 +21,13 @@ struct Activation {
 
 // One step of laying a channel's surroundings of a tile out in the stage, floats counted.
 struct StageStep {
-  enum Kind : int32_t { copy, fill, every, split };
+  enum Kind : int32_t { copy, fill, every };
   Kind kind;
-  int32_t count;  // of floats written (split: to each of the two)
-  int32_t from;   // copy: in the channel; every, split: in the stage
+  int32_t count;  // of floats written
+  int32_t tile;   // copy: of the input
+  int32_t from;   // copy: in the channel's row of that tile; every: in the stage
   int32_t to;     // in the stage
-  int32_t more;   // every: the stride; split: where the odd ones go
+  int32_t stride; // of every
 };
 
 // Where a tap of the window finds its input: at lane j, stage[from + j] where mask is set.
@@ -84,7 +85,8 @@ struct TileJob {
   const float* residual;  // likewise, or null
   const float* bias;      // [M]
   const Stage* stage;     // null: the input tile is read in place
-  int64_t channel_floats, tile, tile_floats;  // T of the input; which; of an input tile
+  int64_t tile;           // which
+  int64_t channel_floats, tile_floats;  // of the input: T, C * T
   int32_t floats;         // T
   Activation activation;
 };
@@ -98,7 +100,8 @@ struct WindowJob {
   const float* weights;   // [C, taps]
   const float* share;     // [T] of average pooling: what a sum is multiplied by
   const Stage* stage;
-  int64_t channel_floats, tile;
+  int64_t tile;
+  int64_t channel_floats, tile_floats;
   int32_t floats, taps, first_channel, last_channel;
   Activation activation;
 };

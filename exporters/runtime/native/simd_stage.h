@@ -20,24 +20,23 @@ WFPIPE_INLINE void copy_floats(float* to, const float* from, int32_t count) {
 }
 
 // Lay out one channel's surroundings of a tile.
-WFPIPE_INLINE void lay_out(const Stage& stage, int64_t tile, const float* channel, float* to) {
-  const StageStep* end = stage.steps + stage.first[tile + 1];
-  for (const StageStep* step = stage.steps + stage.first[tile]; step != end; ++step) {
+template <class Job>
+WFPIPE_INLINE void lay_out(const Job& job, int64_t c, float* to) {
+  const Stage& stage = *job.stage;
+  const float* channel = job.input + c * job.channel_floats;
+  const StageStep* end = stage.steps + stage.first[job.tile + 1];
+  for (const StageStep* step = stage.steps + stage.first[job.tile]; step != end; ++step) {
     float* target = to + step->to;
     switch (step->kind) {
-      case StageStep::copy: copy_floats(target, channel + step->from, step->count); break;
+      case StageStep::copy:
+        copy_floats(target, channel + step->tile * job.tile_floats + step->from, step->count);
+        break;
       case StageStep::fill:
         for (int32_t i = 0; i < step->count; ++i) target[i] = stage.fill;
         break;
       case StageStep::every:
         for (int32_t i = 0; i < step->count; ++i) {
-          target[i] = to[step->from + i * static_cast<int64_t>(step->more)];
-        }
-        break;
-      case StageStep::split:
-        for (int32_t i = 0; i < step->count; ++i) {
-          target[i] = to[step->from + 2 * i];
-          to[step->more + i] = to[step->from + 2 * i + 1];
+          target[i] = to[step->from + i * static_cast<int64_t>(step->stride)];
         }
         break;
     }
@@ -71,7 +70,7 @@ void pack(const Chunk& chunk, const TileJob& job, float* rows) {
   const uint16_t* tap = chunk.taps;
   for (int32_t c = 0; c < chunk.packed_count; ++c) {
     const Packed& packed = chunk.packed[c];
-    lay_out(stage, job.tile, job.input + packed.channel * job.channel_floats, surroundings);
+    lay_out(job, packed.channel, surroundings);
     for (int32_t i = 0; i < packed.taps; ++i, ++tap, rows += job.floats) {
       const Tap& where = stage.taps[*tap];
       copy_tap(rows, surroundings + where.from, mask_of(stage, where, job.tile, job.floats),

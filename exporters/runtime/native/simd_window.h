@@ -19,7 +19,7 @@ struct Weighted {
 };
 
 struct Largest {
-  static constexpr float start = -__builtin_inff();
+  static constexpr float start = -__FLT_MAX__;
   static Vector add(Vector sum, Vector x, Integers mask, Vector) {
     return at_least(sum, either(mask, x, splat(start)));
   }
@@ -72,7 +72,7 @@ template <class Fold, int R>
 void fold_channels(const WindowJob& job) {
   alignas(64) float surroundings[kStage];
   for (int64_t c = job.first_channel; c < job.last_channel; ++c) {
-    lay_out(*job.stage, job.tile, job.input + c * job.channel_floats, surroundings);
+    lay_out(job, c, surroundings);
     fold<Fold, R>(job, surroundings, c);
   }
 }

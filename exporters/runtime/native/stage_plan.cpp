@@ -1,0 +1,229 @@
+#include "stage_plan.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace wfpipe {
+namespace {
+
+constexpr size_t kMaxSteps = 1 << 22;
+constexpr int64_t kMaxMasks = 1 << 20;
+
+int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+int64_t ceil_div(int64_t a, int64_t b) { return -floor_div(-a, b); }
+
+int64_t origin_of(const Axis& axis, int64_t tap) { return tap * axis.dilation - axis.begin; }
+
+// Numbers x for which x * stride + origin lies in the image.
+int64_t first_inside(const Axis& axis, int64_t origin) {
+  return ceil_div(-origin, axis.stride);
+}
+int64_t end_inside(const Axis& axis, int64_t origin) {
+  return ceil_div(axis.input - origin, axis.stride);
+}
+
+}  // namespace
+
+StagePlan::StagePlan(const Window& window, const Tiling& in, const Tiling& out, float fill)
+    : in_(in), out_(out), fill_(fill) {
+  if (!(shares(window) && arrange(window, true))) {
+    require(arrange(window, false), "the window is too large for the kernels");
+  }
+  first_.reserve(static_cast<size_t>(out.tiles) + 1);
+  first_.push_back(0);
+  for (int64_t tile = 0; tile < out.tiles; ++tile) {
+    steps_of(window, tile);
+    require(steps_.size() < kMaxSteps, "the window has too many parts for the kernels");
+    first_.push_back(static_cast<int32_t>(steps_.size()));
+  }
+}
+
+Stage StagePlan::view() const {
+  return {steps_.data(), first_.data(), taps_.data(), masks_.data(),
+          static_cast<int32_t>(mask_size_), static_cast<int32_t>(period_), fill_};
+}
+
+// Whether the taps of a parity can share an array: no column may be needed that is right of the
+// output's width.
+bool StagePlan::shares(const Window& window) const {
+  const Axis& x = window.x;
+  for (int64_t k = 0; k < x.kernel; ++k) {
+    const int64_t origin = origin_of(x, k), shift = floor_div(origin, x.stride);
+    if (shift > 0 && end_inside(x, origin - shift * x.stride) > x.output) return false;
+  }
+  return x.stride <= 2 && x.kernel * (x.output + out_.floats) <= kMaxMasks;
+}
+
+// Choose the arrays and find every tap in one; false where they do not fit.
+bool StagePlan::arrange(const Window& window, bool shared) {
+  const Axis &y = window.y, &x = window.x;
+  origins_.clear(), arrays_.clear(), taps_.clear(), masks_.clear();
+  period_ = x.output;
+  mask_size_ = x.output + out_.floats;
+  struct Place {
+    size_t array;
+    int64_t shift;
+  };
+  std::vector<Place> places;
+  std::vector<int32_t> masks;
+  for (int64_t k = 0; k < x.kernel && shared; ++k) {
+    const int64_t origin = origin_of(x, k), shift = floor_div(origin, x.stride);
+    masks.push_back(mask(window, shift, end_inside(x, origin - shift * x.stride)));
+  }
+  for (int64_t ky = 0; ky < y.kernel; ++ky) {
+    for (int64_t kx = 0; kx < x.kernel; ++kx) {
+      const int64_t rows = floor_div(origin_of(y, ky), y.stride);
+      const int64_t shift = shared ? floor_div(origin_of(x, kx), x.stride) : 0;
+      const int64_t origin = origin_of(x, kx) - shift * x.stride;
+      const int64_t phase = origin_of(y, ky) - rows * y.stride;
+      const int64_t whole = rows * x.output + shift;
+      const auto column = std::find(origins_.begin(), origins_.end(), origin);
+      const size_t at = static_cast<size_t>(column - origins_.begin());
+      if (column == origins_.end()) origins_.push_back(origin);
+      const auto array = std::find_if(arrays_.begin(), arrays_.end(), [&](const Array& a) {
+        return a.phase == phase && a.column == at;
+      });
+      places.push_back({static_cast<size_t>(array - arrays_.begin()), whole});
+      if (array == arrays_.end()) {
+        arrays_.push_back({phase, at, whole, whole, 0});
+      } else {
+        array->low = std::min(array->low, whole);
+        array->high = std::max(array->high, whole);
+      }
+      taps_.push_back({0, shared ? masks[static_cast<size_t>(kx)] : -1});
+    }
+  }
+  int64_t size = 0;
+  for (Array& array : arrays_) {
+    array.place = size;
+    size += (out_.floats + array.high - array.low + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
+    if (size > kStage) return false;
+  }
+  for (size_t t = 0; t < taps_.size(); ++t) {
+    const Array& array = arrays_[places[t].array];
+    taps_[t].from = static_cast<int32_t>(array.place + places[t].shift - array.low);
+  }
+  spare_ = size;
+  int64_t reach = 0;
+  for (const Array& array : arrays_) reach = std::max(reach, array.high - array.low);
+  const int64_t seen = std::min(x.output, out_.floats + reach) + x.kernel * x.dilation;
+  const int64_t wide = std::min(x.input, seen * x.stride);
+  return size + (x.stride > 1 ? wide : 0) + 2 * kMaxLanes <= kStage;
+}
+
+// The mask of a column of the window: where x + shift lies in [0, valid).
+int32_t StagePlan::mask(const Window& window, int64_t shift, int64_t valid) {
+  const int64_t width = window.x.output;
+  if (shift >= 0 && width + shift <= valid) return -1;
+  const int64_t index = static_cast<int64_t>(masks_.size()) / mask_size_;
+  for (int64_t i = 0; i < mask_size_; ++i) {
+    const int64_t x = i % width + shift;
+    masks_.push_back(x >= 0 && x < valid ? ~uint32_t{0} : 0);
+  }
+  return static_cast<int32_t>(index);
+}
+
+void StagePlan::steps_of(const Window& window, int64_t tile) {
+  const Axis &y = window.y, &x = window.x;
+  const int64_t first = tile * out_.floats;
+  if (x.stride == 1 && y.stride == 1 && x.input == x.output && origins_.size() == 1 &&
+      origins_[0] == 0) {
+    return straight(window, arrays_[0], first);
+  }
+  std::vector<int64_t> phases;
+  for (const Array& array : arrays_) {
+    if (std::find(phases.begin(), phases.end(), array.phase) != phases.end()) continue;
+    phases.push_back(array.phase);
+    by_rows(window, array.phase, first);
+  }
+}
+
+// Positions of the input are those of the array: one stretch.
+void StagePlan::straight(const Window& window, const Array& array, int64_t first) {
+  const int64_t low = first + array.low, high = first + out_.floats + array.high;
+  const int64_t from = std::min(std::max<int64_t>(low, 0), high);
+  const int64_t to = std::max(std::min(high, window.inputs()), from);
+  fill(from - low, array.place);
+  copy(from, to - from, array.place + from - low);
+  fill(high - to, array.place + to - low);
+}
+
+void StagePlan::by_rows(const Window& window, int64_t phase, int64_t first) {
+  int64_t low = std::numeric_limits<int64_t>::max(), high = -low;
+  for (const Array& array : arrays_) {
+    if (array.phase != phase) continue;
+    low = std::min(low, first + array.low);
+    high = std::max(high, first + out_.floats + array.high);
+  }
+  const int64_t width = window.x.output;
+  for (int64_t r = floor_div(low, width); r * width < high; ++r) row(window, phase, first, r);
+}
+
+// One row of all arrays of a phase: copied once, then thinned for each where the stride asks.
+void StagePlan::row(const Window& window, int64_t phase, int64_t first, int64_t r) {
+  const Axis& x = window.x;
+  const int64_t width = x.output, line = r * window.y.stride + phase;
+  int64_t kept = 0;  // the input's column that lies first in the spare room
+  if (x.stride > 1 && line >= 0 && line < window.y.input) {
+    int64_t from = x.input, to = 0;
+    for (const Array& array : arrays_) {
+      if (array.phase != phase) continue;
+      const int64_t origin = origins_[array.column];
+      const int64_t low = std::max(first + array.low - r * width, first_inside(x, origin));
+      const int64_t high = std::min({first + out_.floats + array.high - r * width,
+                                     end_inside(x, origin), width});
+      if (std::max<int64_t>(low, 0) >= high) continue;
+      from = std::min(from, std::max<int64_t>(low, 0) * x.stride + origin);
+      to = std::max(to, (high - 1) * x.stride + origin + 1);
+    }
+    kept = from;
+    if (from < to) copy(line * x.input + from, to - from, spare_);
+  }
+  for (const Array& array : arrays_) {
+    if (array.phase == phase) part_of_row(window, array, first, r, kept);
+  }
+}
+
+// What an array holds of row r: nothing left of the image, the image, nothing right of it.
+void StagePlan::part_of_row(const Window& window, const Array& array, int64_t first, int64_t r,
+                            int64_t kept) {
+  const Axis& x = window.x;
+  const int64_t width = x.output, line = r * window.y.stride + array.phase;
+  const int64_t origin = origins_[array.column];
+  const int64_t start = first + array.low - r * width;  // as a column
+  const int64_t low = std::max<int64_t>(start, 0);
+  const int64_t high = std::min(first + out_.floats + array.high - r * width, width);
+  if (low >= high) return;
+  const bool inside = line >= 0 && line < window.y.input;
+  const int64_t from = inside ? std::min(std::max(low, first_inside(x, origin)), high) : high;
+  const int64_t to = inside ? std::max(std::min(high, end_inside(x, origin)), from) : high;
+  const int64_t place = array.place - start;
+  fill(from - low, place + low);
+  if (x.stride == 1) {
+    copy(line * x.input + from + origin, to - from, place + from);
+  } else if (from < to) {
+    steps_.push_back({StageStep::every, static_cast<int32_t>(to - from), 0,
+                      static_cast<int32_t>(spare_ + from * x.stride + origin - kept),
+                      static_cast<int32_t>(place + from), static_cast<int32_t>(x.stride)});
+  }
+  fill(high - to, place + to);
+}
+
+void StagePlan::fill(int64_t count, int64_t to) {
+  if (count <= 0) return;
+  steps_.push_back({StageStep::fill, static_cast<int32_t>(count), 0, 0, static_cast<int32_t>(to), 0});
+}
+
+// Input positions in succession, out of one tile after the other.
+void StagePlan::copy(int64_t position, int64_t count, int64_t to) {
+  while (count > 0) {
+    const int64_t lane = position % in_.floats;
+    const int64_t here = std::min(count, in_.floats - lane);
+    steps_.push_back({StageStep::copy, static_cast<int32_t>(here),
+                      static_cast<int32_t>(position / in_.floats), static_cast<int32_t>(lane),
+                      static_cast<int32_t>(to), 0});
+    position += here, count -= here, to += here;
+  }
+}
+
+}  // namespace wfpipe
