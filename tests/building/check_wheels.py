@@ -77,9 +77,9 @@ def check_loads(wheel: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = str(Path(folder, "Scripts" if sys.platform == "win32" else "bin", "python"))
-        pip = [python, "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, str(wheel)], check=True)
-        subprocess.run([*pip[:-1], "onnxruntime"], check=True)
+        pip = [python, "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "onnxruntime"], check=True)
+        subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
         load = [python, "-I", "-c", _LOAD]
         path = subprocess.run(load, check=True, cwd=folder, stdout=subprocess.PIPE, text=True)
     own = library_path()
