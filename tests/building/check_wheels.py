@@ -14,6 +14,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+from wfpipe.exporters.measuring.kernels_library import kernel_path, library_path
 from wfpipe.exporters.measuring.platforms import platform_name
 
 LIBRARIES = "wfpipe/exporters/runtime/libraries/"
@@ -37,7 +38,7 @@ import onnxruntime, wfpipe
 from wfpipe.exporters.measuring import kernels_library as kernels
 library = kernels.library_path()
 kernels.register(onnxruntime.SessionOptions(), library)
-print(f"installed alone, it loads: {kernels.kernel_path(library)}")
+print(kernels.kernel_path(library))
 """
 
 
@@ -76,10 +77,14 @@ def check_loads(wheel: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = str(Path(folder, "Scripts" if sys.platform == "win32" else "bin", "python"))
-        pip = [python, "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, str(wheel)], check=True)
-        subprocess.run([*pip[:-1], "onnxruntime"], check=True)
-        subprocess.run([python, "-I", "-c", _LOAD], check=True, cwd=folder)
+        pip = [python, "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "onnxruntime"], check=True)
+        subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
+        load = [python, "-I", "-c", _LOAD]
+        path = subprocess.run(load, check=True, cwd=folder, stdout=subprocess.PIPE, text=True)
+    own = library_path()
+    assert own is None or path.stdout.strip() == kernel_path(own), path.stdout
+    print(f"installed alone, it loads: {path.stdout.strip()}")
 
 
 def main(folder: Path) -> None:
