@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, NodeProto, helper, numpy_helper
 
-from .mutate_bytes import number, text
-from .mutate_proto import mutate_model
+from .mutate_bytes import mutate_bytes, number, text
+from .mutate_proto import change_field
 
 _SMALL = (0, 1, 2, 3, 4, 5, 7, 8, 16, 17, 31, 64, 100, 255, 256, 257)
 _NAMES = (
@@ -28,9 +28,9 @@ _TYPES = (np.float32, np.float16, np.uint8, np.int32, np.int64, np.float64, np.i
 
 
 def mutate_kernel_model(content: bytes, rng: Random) -> bytes:
-    """Change one to four things that the kernels read; now and then anything else."""
-    if rng.random() < 0.15:
-        return mutate_model(content, rng)
+    """Change one to four things that the kernels read; now and then any field or any bytes."""
+    if rng.random() < 0.05:
+        return mutate_bytes(content, rng)
     model = onnx.load_model_from_string(content)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         rng.choices(_CHANGES, _SHARES)[0](model, rng)
@@ -203,6 +203,6 @@ def _matching(model: onnx.ModelProto, rng: Random) -> None:
 
 
 _CHANGES: tuple[Callable[[onnx.ModelProto, Random], None], ...] = (
-    _attribute, _tensor, _input, _operator, _shape, _window, _matching,
+    _attribute, _tensor, _input, _operator, _shape, _window, _matching, change_field,
 )  # fmt: skip
-_SHARES = (35, 35, 10, 3, 7, 8, 6)
+_SHARES = (35, 35, 10, 3, 7, 8, 6, 5)
