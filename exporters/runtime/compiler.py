@@ -91,7 +91,7 @@ _SANITIZE = (
 )  # fmt: skip
 _SELFTEST = "selftest.cpp"
 _BY_PATH = "path.cpp"
-_GLUE = ("operators.cpp", "ort_node.cpp")  # what only a library for ONNX Runtime needs
+_GLUE = ("kernels.cpp", "layout.cpp", "operators.cpp", "ort_node.cpp")  # for ONNX Runtime alone
 
 
 def this_platform() -> str | None:

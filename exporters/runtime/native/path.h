@@ -21,13 +21,12 @@ struct Activation {
 
 // One step of laying a channel's surroundings of a tile out in the stage, floats counted.
 struct StageStep {
-  enum Kind : int32_t { copy, fill, every };
+  enum Kind : int32_t { copy, gather, fill };
   Kind kind;
   int32_t count;  // of floats written
-  int32_t tile;   // copy: of the input
-  int32_t from;   // copy: in the channel's row of that tile; every: in the stage
+  int32_t tile;   // of the input: where they come from
+  int32_t from;   // copy: lane of the first; gather: their lanes, as an index of Stage::lanes
   int32_t to;     // in the stage
-  int32_t stride; // of every
 };
 
 // Where a tap of the window finds its input: at lane j, stage[from + j] where mask is set.
@@ -40,6 +39,7 @@ struct Tap {
 struct Stage {
   const StageStep* steps;
   const int32_t* first;   // [tiles + 1], the steps of a tile
+  const uint16_t* lanes;
   const Tap* taps;
   const uint32_t* masks;  // [masks, mask_size]: lane j of a tile at p is [p % period + j]
   int32_t mask_size, period;

@@ -26,18 +26,16 @@ WFPIPE_INLINE void lay_out(const Job& job, int64_t c, float* to) {
   const float* channel = job.input + c * job.channel_floats;
   const StageStep* end = stage.steps + stage.first[job.tile + 1];
   for (const StageStep* step = stage.steps + stage.first[job.tile]; step != end; ++step) {
+    const float* from = channel + step->tile * job.tile_floats;
+    const uint16_t* lanes = stage.lanes + step->from;
     float* target = to + step->to;
     switch (step->kind) {
-      case StageStep::copy:
-        copy_floats(target, channel + step->tile * job.tile_floats + step->from, step->count);
+      case StageStep::copy: copy_floats(target, from + step->from, step->count); break;
+      case StageStep::gather:
+        for (int32_t i = 0; i < step->count; ++i) target[i] = from[lanes[i]];
         break;
       case StageStep::fill:
         for (int32_t i = 0; i < step->count; ++i) target[i] = stage.fill;
-        break;
-      case StageStep::every:
-        for (int32_t i = 0; i < step->count; ++i) {
-          target[i] = to[step->from + i * static_cast<int64_t>(step->stride)];
-        }
         break;
     }
   }

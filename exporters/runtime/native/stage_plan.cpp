@@ -7,6 +7,7 @@ namespace wfpipe {
 namespace {
 
 constexpr size_t kMaxSteps = 1 << 22;
+constexpr size_t kMaxLaneList = 1 << 26;
 constexpr int64_t kMaxMasks = 1 << 20;
 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
@@ -33,13 +34,13 @@ StagePlan::StagePlan(const Window& window, const Tiling& in, const Tiling& out, 
   first_.push_back(0);
   for (int64_t tile = 0; tile < out.tiles; ++tile) {
     steps_of(window, tile);
-    require(steps_.size() < kMaxSteps, "the window has too many parts for the kernels");
+    require(steps_.size() < kMaxSteps && lanes_.size() < kMaxLaneList, "the window has too many parts for the kernels");
     first_.push_back(static_cast<int32_t>(steps_.size()));
   }
 }
 
 Stage StagePlan::view() const {
-  return {steps_.data(), first_.data(), taps_.data(), masks_.data(),
+  return {steps_.data(), first_.data(), lanes_.data(), taps_.data(), masks_.data(),
           static_cast<int32_t>(mask_size_), static_cast<int32_t>(period_), fill_};
 }
 
@@ -103,12 +104,7 @@ bool StagePlan::arrange(const Window& window, bool shared) {
     const Array& array = arrays_[places[t].array];
     taps_[t].from = static_cast<int32_t>(array.place + places[t].shift - array.low);
   }
-  spare_ = size;
-  int64_t reach = 0;
-  for (const Array& array : arrays_) reach = std::max(reach, array.high - array.low);
-  const int64_t seen = std::min(x.output, out_.floats + reach) + x.kernel * x.dilation;
-  const int64_t wide = std::min(x.input, seen * x.stride);
-  return size + (x.stride > 1 ? wide : 0) + 2 * kMaxLanes <= kStage;
+  return true;
 }
 
 // The mask of a column of the window: where x + shift lies in [0, valid).
@@ -130,12 +126,7 @@ void StagePlan::steps_of(const Window& window, int64_t tile) {
       origins_[0] == 0) {
     return straight(window, arrays_[0], first);
   }
-  std::vector<int64_t> phases;
-  for (const Array& array : arrays_) {
-    if (std::find(phases.begin(), phases.end(), array.phase) != phases.end()) continue;
-    phases.push_back(array.phase);
-    by_rows(window, array.phase, first);
-  }
+  for (const Array& array : arrays_) by_rows(window, array, first);
 }
 
 // Positions of the input are those of the array: one stretch.
@@ -144,85 +135,56 @@ void StagePlan::straight(const Window& window, const Array& array, int64_t first
   const int64_t from = std::min(std::max<int64_t>(low, 0), high);
   const int64_t to = std::max(std::min(high, window.inputs()), from);
   fill(from - low, array.place);
-  copy(from, to - from, array.place + from - low);
+  take(from, 1, to - from, array.place + from - low);
   fill(high - to, array.place + to - low);
 }
 
-void StagePlan::by_rows(const Window& window, int64_t phase, int64_t first) {
-  int64_t low = std::numeric_limits<int64_t>::max(), high = -low;
-  for (const Array& array : arrays_) {
-    if (array.phase != phase) continue;
-    low = std::min(low, first + array.low);
-    high = std::max(high, first + out_.floats + array.high);
+// Row after row: nothing left of the image, the image, nothing right of it.
+void StagePlan::by_rows(const Window& window, const Array& array, int64_t first) {
+  const Axis &y = window.y, &x = window.x;
+  const int64_t width = x.output, origin = origins_[array.column];
+  const int64_t low = first + array.low, high = first + out_.floats + array.high;
+  for (int64_t r = floor_div(low, width); r * width < high; ++r) {
+    const int64_t line = r * y.stride + array.phase;
+    const bool inside = line >= 0 && line < y.input;
+    const int64_t begin = std::max<int64_t>(low - r * width, 0);
+    const int64_t end = std::min(high - r * width, width);
+    const int64_t from = inside ? std::min(std::max(begin, first_inside(x, origin)), end) : end;
+    const int64_t to = inside ? std::max(std::min(end, end_inside(x, origin)), from) : end;
+    const int64_t place = array.place + r * width - low;
+    fill(from - begin, place + begin);
+    take(line * x.input + from * x.stride + origin, x.stride, to - from, place + from);
+    fill(end - to, place + to);
   }
-  const int64_t width = window.x.output;
-  for (int64_t r = floor_div(low, width); r * width < high; ++r) row(window, phase, first, r);
-}
-
-// One row of all arrays of a phase: copied once, then thinned for each where the stride asks.
-void StagePlan::row(const Window& window, int64_t phase, int64_t first, int64_t r) {
-  const Axis& x = window.x;
-  const int64_t width = x.output, line = r * window.y.stride + phase;
-  int64_t kept = 0;  // the input's column that lies first in the spare room
-  if (x.stride > 1 && line >= 0 && line < window.y.input) {
-    int64_t from = x.input, to = 0;
-    for (const Array& array : arrays_) {
-      if (array.phase != phase) continue;
-      const int64_t origin = origins_[array.column];
-      const int64_t low = std::max(first + array.low - r * width, first_inside(x, origin));
-      const int64_t high = std::min({first + out_.floats + array.high - r * width,
-                                     end_inside(x, origin), width});
-      if (std::max<int64_t>(low, 0) >= high) continue;
-      from = std::min(from, std::max<int64_t>(low, 0) * x.stride + origin);
-      to = std::max(to, (high - 1) * x.stride + origin + 1);
-    }
-    kept = from;
-    if (from < to) copy(line * x.input + from, to - from, spare_);
-  }
-  for (const Array& array : arrays_) {
-    if (array.phase == phase) part_of_row(window, array, first, r, kept);
-  }
-}
-
-// What an array holds of row r: nothing left of the image, the image, nothing right of it.
-void StagePlan::part_of_row(const Window& window, const Array& array, int64_t first, int64_t r,
-                            int64_t kept) {
-  const Axis& x = window.x;
-  const int64_t width = x.output, line = r * window.y.stride + array.phase;
-  const int64_t origin = origins_[array.column];
-  const int64_t start = first + array.low - r * width;  // as a column
-  const int64_t low = std::max<int64_t>(start, 0);
-  const int64_t high = std::min(first + out_.floats + array.high - r * width, width);
-  if (low >= high) return;
-  const bool inside = line >= 0 && line < window.y.input;
-  const int64_t from = inside ? std::min(std::max(low, first_inside(x, origin)), high) : high;
-  const int64_t to = inside ? std::max(std::min(high, end_inside(x, origin)), from) : high;
-  const int64_t place = array.place - start;
-  fill(from - low, place + low);
-  if (x.stride == 1) {
-    copy(line * x.input + from + origin, to - from, place + from);
-  } else if (from < to) {
-    steps_.push_back({StageStep::every, static_cast<int32_t>(to - from), 0,
-                      static_cast<int32_t>(spare_ + from * x.stride + origin - kept),
-                      static_cast<int32_t>(place + from), static_cast<int32_t>(x.stride)});
-  }
-  fill(high - to, place + to);
 }
 
 void StagePlan::fill(int64_t count, int64_t to) {
   if (count <= 0) return;
-  steps_.push_back({StageStep::fill, static_cast<int32_t>(count), 0, 0, static_cast<int32_t>(to), 0});
+  steps_.push_back({StageStep::fill, static_cast<int32_t>(count), 0, 0, static_cast<int32_t>(to)});
 }
 
-// Input positions in succession, out of one tile after the other.
-void StagePlan::copy(int64_t position, int64_t count, int64_t to) {
+// Input positions at equal distances, out of one tile after the other.
+void StagePlan::take(int64_t position, int64_t stride, int64_t count, int64_t to) {
   while (count > 0) {
-    const int64_t lane = position % in_.floats;
-    const int64_t here = std::min(count, in_.floats - lane);
-    steps_.push_back({StageStep::copy, static_cast<int32_t>(here),
-                      static_cast<int32_t>(position / in_.floats), static_cast<int32_t>(lane),
-                      static_cast<int32_t>(to), 0});
-    position += here, count -= here, to += here;
+    const int64_t tile = position / in_.floats, lane = position % in_.floats;
+    const int64_t here = std::min(count, (in_.floats - lane - 1) / stride + 1);
+    if (stride == 1) {
+      steps_.push_back({StageStep::copy, static_cast<int32_t>(here), static_cast<int32_t>(tile),
+                        static_cast<int32_t>(lane), static_cast<int32_t>(to)});
+    } else {
+      const bool more = steps_.size() > static_cast<size_t>(first_.back()) &&
+                        steps_.back().kind == StageStep::gather && steps_.back().tile == tile &&
+                        steps_.back().to + steps_.back().count == to;
+      if (!more) {
+        steps_.push_back({StageStep::gather, 0, static_cast<int32_t>(tile),
+                          static_cast<int32_t>(lanes_.size()), static_cast<int32_t>(to)});
+      }
+      steps_.back().count += static_cast<int32_t>(here);
+      for (int64_t i = 0; i < here; ++i) {
+        lanes_.push_back(static_cast<uint16_t>(lane + i * stride));
+      }
+    }
+    position += here * stride, count -= here, to += here;
   }
 }
 

@@ -30,12 +30,9 @@ class StagePlan {
   int32_t mask(const Window& window, int64_t shift, int64_t valid);
   void steps_of(const Window& window, int64_t tile);
   void straight(const Window& window, const Array& array, int64_t first);
-  void by_rows(const Window& window, int64_t phase, int64_t first);
-  void row(const Window& window, int64_t phase, int64_t first, int64_t r);
-  void part_of_row(const Window& window, const Array& array, int64_t first, int64_t r,
-                   int64_t kept);
+  void by_rows(const Window& window, const Array& array, int64_t first);
   void fill(int64_t count, int64_t to);
-  void copy(int64_t position, int64_t count, int64_t to);
+  void take(int64_t position, int64_t stride, int64_t count, int64_t to);
 
   Tiling in_, out_;
   float fill_;
@@ -43,8 +40,9 @@ class StagePlan {
   std::vector<Array> arrays_;
   std::vector<Tap> taps_;
   std::vector<uint32_t> masks_;
-  int64_t mask_size_ = 0, period_ = 1, spare_ = 0;  // spare: where a row lies before it is thinned
+  int64_t mask_size_ = 0, period_ = 1;
   std::vector<StageStep> steps_;
+  std::vector<uint16_t> lanes_;
   std::vector<int32_t> first_;
 };
 
