@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 
 import numpy as np
@@ -33,7 +34,9 @@ def mutate_kernel_model(content: bytes, rng: Random) -> bytes:
         return mutate_bytes(content, rng)
     model = onnx.load_model_from_string(content)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
-        rng.choices(_CHANGES, _SHARES)[0](model, rng)
+        change = rng.choices(_CHANGES, _SHARES)[0]
+        with suppress(TypeError, ValueError, OverflowError):  # of what an earlier one has spoilt
+            change(model, rng)
     changed: bytes = model.SerializeToString()
     return changed
 
@@ -93,10 +96,7 @@ def _tensor(model: onnx.ModelProto, rng: Random) -> None:
         return
     places = [tensor for tensor in tensors if tensor.name.endswith((".gaps", ".rows"))]
     tensor = rng.choice(places if places and rng.random() < 0.7 else tensors)
-    try:
-        array = numpy_helper.to_array(tensor).copy()
-    except Exception:  # of a tensor that an earlier change has spoilt
-        return
+    array = numpy_helper.to_array(tensor).copy()
     if array.dtype.kind not in "iufb":
         return
     kind = rng.random()
@@ -125,7 +125,7 @@ def _put(flat: np.ndarray, rng: Random) -> None:
     at = rng.randrange(flat.size)
     old = flat[at]
     with np.errstate(all="ignore"):
-        near = old + flat.dtype.type(rng.choice((1, 1, 2, 255))) if flat.dtype != bool else ~old
+        near = (np.int64(old) + rng.choice((1, 1, 2, 255, -1))).astype(flat.dtype)
         any_bits = np.frombuffer(rng.randbytes(flat.itemsize), flat.dtype)[0]
         extreme = np.array(rng.choice((0, 1, 255, 127))).astype(flat.dtype)
     flat[at] = rng.choice((near, near, flat[rng.randrange(flat.size)], extreme, any_bits))
