@@ -12,9 +12,11 @@ from onnx import ModelProto, NodeProto
 from ..reading.onnx_graph import graphs, read_model, weight_uses, written_out
 from ..reading.onnx_limits import value_count
 from ..reading.onnx_walk import message_text
+from .untiled import remove_tiles
 
 MAX_MACS = 2**62  # more is no figure
 _MOST_LOOKS = 1_000_000  # of the inference at a tensor or node, a second or so: a heuristic
+_CONVOLUTIONS = {"Conv", "ConvTranspose", "SparseConv", "TileDepthwise"}
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
 
@@ -52,7 +54,7 @@ def _macs(node: NodeProto, index: int, weight: Shape, shapes: Shapes) -> int | N
     places = shapes.get(source[0]) if source else None
     if places is None:
         return None
-    if node.op_type in ("Conv", "ConvTranspose"):
+    if node.op_type in _CONVOLUTIONS and len(weight) > 2:
         return math.prod(places) * math.prod(weight[1:])
     if len(weight) != 2 or len(places) < 2:
         return None
@@ -76,6 +78,7 @@ def _shapes(model: ModelProto) -> Shapes:
         dims = value.type.tensor_type.shape.dim
         if dims:
             dims[0].dim_value = 1
+    remove_tiles(single)
     try:
         inferred = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
     except Exception:  # the inference fails in many ways; then no shape is known

@@ -18,7 +18,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from ...support.errors import InputError
-from .onnx_walk import message_text, shown, walk
+from .onnx_walk import message_text, shown
 from .onnx_wire import memory_limit
 
 DOMAIN = "wfpipe"
@@ -99,6 +99,7 @@ Attributes = dict[str, Any]
 
 def check_kernel_nodes(
     proto: onnx.ModelProto,
+    count: int,
     size: int,
     what: str,
     left_out: Mapping[str, LeftOut] = MappingProxyType({}),
@@ -107,6 +108,7 @@ def check_kernel_nodes(
 
     Args:
         proto: the parsed model, whose tensors have as many bytes as they say.
+        count: nodes of that domain at any depth.
         size: bytes of the file.
         what: the model as the user knows it, for the error.
         left_out: by name the initializers whose values are not in ``proto``.
@@ -115,7 +117,7 @@ def check_kernel_nodes(
         InputError: naming the node and the rule.
     """
     nodes = [node for node in proto.graph.node if node.domain == DOMAIN]
-    _check_places(proto, len(nodes), what)
+    _check_places(proto, count, len(nodes), what)
     if not nodes:
         return
     constants = _Constants(proto.graph, left_out)
@@ -135,12 +137,11 @@ def check_kernel_nodes(
             )
 
 
-def _check_places(proto: onnx.ModelProto, outer: int, what: str) -> None:
+def _check_places(proto: onnx.ModelProto, count: int, outer: int, what: str) -> None:
     """Check that nodes stand in the graph alone, and what version of the operators they are of."""
     if any(function.domain == DOMAIN for function in proto.functions):
         raise InputError(f"{what} has a function of the domain {DOMAIN!r}, which is the kernels'")
-    everywhere = sum(isinstance(part, NodeProto) and part.domain == DOMAIN for part in walk(proto))
-    if everywhere > outer:
+    if count > outer:
         raise InputError(
             f"{what} has nodes of the domain {DOMAIN!r} in a subgraph, a function or for training: "
             "they may stand in the model's graph alone"

@@ -79,7 +79,7 @@ def check_model(
             f"can be checked is {onnx.IR_VERSION}"
         )
     _check_nodes(proto, what)
-    tensors = dense = 0
+    tensors = dense = kernels = 0
     for part in walk(proto):
         if isinstance(part, TensorProto):
             tensors += 1
@@ -88,6 +88,8 @@ def check_model(
             dense += _check_sparse(part, what)
         elif isinstance(part, onnx.TypeProto.Tensor):
             _check_type(part, what)
+        elif isinstance(part, onnx.NodeProto):
+            kernels += part.domain == DOMAIN
     if tensors > MAX_TENSORS:
         raise InputError(f"{what} has {tensors} tensors: the limit is {MAX_TENSORS}")
     if dense > memory_limit(size):
@@ -95,7 +97,7 @@ def check_model(
             f"{what}: its sparse tensors grow to {dense} bytes: a model of {size} bytes may take "
             f"{memory_limit(size)}"
         )
-    check_kernel_nodes(proto, size, what, left_out)
+    check_kernel_nodes(proto, kernels, size, what, left_out)
 
 
 def _check_nodes(proto: onnx.ModelProto, what: str) -> None:

@@ -20,7 +20,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 
@@ -31,7 +31,7 @@ from wfpipe.exporters.reading.package_model import parse_model
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.runtime.library import COMPILER, kernels
 from wfpipe.tests.fuzz.driver import BATCH, add_arguments, drive, plan_of
-from wfpipe.tests.fuzz.kernel_models import kernel_models
+from wfpipe.tests.exporters.kernel_samples import kernel_models
 from wfpipe.tests.fuzz.mutate_kernels import mutate_kernel_model
 
 PATHS = ("baseline", "avx2", "wide", "avx512", "neon")  # those that a processor lacks: its best
@@ -39,7 +39,7 @@ MOST_VALUES = 1 << 20  # of an input
 MEMORY_MB = 2000  # of a worker
 _SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=1024:"
-    f"hard_rss_limit_mb={MEMORY_MB}:detect_stack_use_after_return=0:quarantine_size_mb=32",
+    f"hard_rss_limit_mb={MEMORY_MB}:malloc_context_size=4:quarantine_size_mb=32",
     "UBSAN_OPTIONS": "print_stacktrace=1",
 }
 _OF_KERNELS = re.compile(r"wfpipe (\w+): (.*)")
@@ -136,8 +136,9 @@ def _reason(action: Callable[[], object]) -> str:
     return ""
 
 
-def open_session(content: bytes, library: Path) -> ort.InferenceSession:
-    """Open a model such that every tensor is an allocation of its own, which is watched."""
+@cache
+def _options(library: Path) -> ort.SessionOptions:
+    """Return options with which every tensor is an allocation of its own, which is watched."""
     options = ort.SessionOptions()
     options.register_custom_ops_library(str(library))
     options.enable_cpu_mem_arena = False
@@ -146,6 +147,12 @@ def open_session(content: bytes, library: Path) -> ort.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return options
+
+
+def open_session(content: bytes, library: Path) -> ort.InferenceSession:
+    """Open a model with the kernels alone, unchecked before."""
+    options = _options(library)
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 

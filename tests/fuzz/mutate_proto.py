@@ -29,12 +29,12 @@ def mutate_model(content: bytes, rng: Random) -> bytes:
     model = onnx.load_model_from_string(content)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         special = rng.random() < 0.25
-        (rng.choice(_SPECIAL) if special else _change_field)(model, rng)
+        (rng.choice(_SPECIAL) if special else change_field)(model, rng)
     changed: bytes = model.SerializeToString()
     return mutate_bytes(changed, rng) if rng.random() < 0.03 else changed
 
 
-def _change_field(model: onnx.ModelProto, rng: Random) -> None:
+def change_field(model: onnx.ModelProto, rng: Random) -> None:
     """Change one field somewhere in the model."""
     parts = list(walk(model))
     part = rng.choice(parts)

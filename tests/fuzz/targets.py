@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 import numpy as np
 
@@ -19,8 +20,10 @@ from wfpipe.exporters.measuring.session import SessionSettings, open_session
 from wfpipe.exporters.measuring.sizes import nonzeros
 from wfpipe.exporters.onnx.zeros import layer_figures
 from wfpipe.exporters.reading.archive import unpack_archive
-from wfpipe.exporters.reading.onnx_graph import read_model
+from wfpipe.exporters.reading.onnx_graph import read_model, weights
+from wfpipe.exporters.reading.onnx_outline import parse_outline
 from wfpipe.exporters.reading.onnx_wire import memory_limit
+from wfpipe.exporters.reading.package_model import parse_model
 from wfpipe.exporters.reporting.comparison import render_comparison
 from wfpipe.exporters.reporting.html import render
 from wfpipe.exporters.reporting.junit import junit_xml
@@ -29,12 +32,15 @@ from wfpipe.models.weights import fit_state_dict, read_state_dict
 from wfpipe.pipeline.data.source import open_data
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.state import check_state, load_state
+from wfpipe.support.errors import InputError
 from wfpipe.support.progress import Silent
+from wfpipe.tests.exporters.kernel_samples import kernel_models
 from wfpipe.tests.exporters.package_samples import repacked
 
 from . import samples
 from .mutate_arrays import mutate_checkpoint, mutate_npy, mutate_npz
 from .mutate_bytes import mutate_bytes, mutate_flatbuffer
+from .mutate_kernels import mutate_kernel_model
 from .mutate_proto import mutate_model
 from .mutate_values import mutate_json, mutate_safetensors, mutate_yaml
 from .mutate_zip import mutate_zip, rebuild
@@ -80,13 +86,16 @@ def build_targets() -> dict[str, Target]:
     def model(rng: Random) -> bytes:
         return mutate_model(rng.choice(models), rng)
 
+    def kernel_model(rng: Random) -> bytes:
+        return mutate_kernel_model(rng.choice(kernel_models()), rng)
+
     def ort_model(rng: Random) -> bytes:
         return mutate_flatbuffer(rng.choice(ort_models), rng)
 
     def checkpoint(rng: Random) -> bytes:
         return mutate_checkpoint(rng.choice(checkpoints), rng)
 
-    def weights(rng: Random) -> bytes:
+    def tensors_file(rng: Random) -> bytes:
         return mutate_safetensors(rng.choice(tensors), rng)
 
     def packed(rng: Random) -> bytes:
@@ -95,6 +104,8 @@ def build_targets() -> dict[str, Target]:
     return {
         "onnx": Target("onnx", model, _command("inspect"), 20, stated=True),
         "session": Target("onnx", model, _session, 14, runs=True),
+        "kernels": Target("onnx", kernel_model, _kernels, 5, stated=True),
+        "kernels-inspect": Target("onnx", kernel_model, _command("inspect"), 5, stated=True),
         "ort": Target("ort", ort_model, _command("inspect"), 10, stated=True),
         "ort-session": Target("ort", ort_model, _session, 5, runs=True),
         "package": Target("zip", packed, _command("verify"), 20, runs=True),
@@ -111,8 +122,8 @@ def build_targets() -> dict[str, Target]:
         "checkpoint": Target("pth", checkpoint, _weights, 14),
         "tar": Target("tar", checkpoint, _weights, 4),
         "run-state": Target("pt", lambda rng: mutate_checkpoint(state, rng), _state, 6),
-        "safetensors": Target("safetensors", weights, _command("inspect"), 8),
-        "weights": Target("safetensors", weights, _weights, 6),
+        "safetensors": Target("safetensors", tensors_file, _command("inspect"), 8),
+        "weights": Target("safetensors", tensors_file, _weights, 6),
     }
 
 
@@ -149,6 +160,25 @@ def _session(path: Path) -> None:
     accuracy(session, [(inputs, np.arange(len(inputs)) % samples.CLASSES)])
     nonzeros(path)
     layer_figures(path)
+
+
+def _kernels(path: Path) -> None:
+    """Read a model whole and in outline, which must agree, and write its layers out."""
+    content = path.read_bytes()
+    refused = None
+    try:
+        weights(parse_model(content, "model"))
+    except InputError as error:
+        refused = error
+    try:
+        with patch("wfpipe.exporters.reading.onnx_outline.LARGE_BYTES", 8):
+            parse_outline(content, "model")
+    except InputError as error:
+        if refused is None:
+            raise AssertionError(f"refused in outline alone: {error}") from None
+        raise
+    if refused is not None:
+        raise AssertionError(f"accepted in outline: {refused}")
 
 
 def _unpack(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Small good models with nodes of the sparse kernels, of every operator, for mutation."""
+"""Small models with nodes of the sparse kernels, of every operator, that tests and fuzzing share."""
 
 from __future__ import annotations
 
