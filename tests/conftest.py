@@ -1,8 +1,14 @@
-"""Profiles of the property-based tests: the same examples each time, or new ones."""
+"""One thread for each process, and the same examples of property-based tests each time."""
 
 from __future__ import annotations
 
-from hypothesis import settings
+import os
+
+# The tests run in as many processes as there are cores (pyproject.toml), and start others: with a
+# thread a core each they would wait for one another. Libraries read this when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from hypothesis import settings  # noqa: E402
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None, print_blob=True)

@@ -1,23 +1,27 @@
 """Runs of the program in children of one process that has done the slow imports already.
 
-Importing torch takes longer than most commands work. The server imports it once, then forks for
-each run: arguments, folder, environment, output and exit code are a run's own, as with the
-installed program, which other tests start as such. ONNX Runtime is not imported: that starts a
-thread.
+Importing what the program needs takes longer than most commands work. The server imports all of it
+once, then forks for each run: arguments, folder, environment, output and exit code are a run's own,
+as with the installed program, which other tests start as such. What of torch and scipy the program
+imports only as it exports and measures, the server imports by doing the like.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 TIMEOUT = 300
 
@@ -66,12 +70,8 @@ class Server:
 
 
 def _serve() -> None:
-    import onnx  # noqa: F401
-    import onnxscript  # noqa: F401
-    import torch  # noqa: F401
-
-    from wfpipe.cli.main import main
-
+    _import_everything()
+    gc.freeze()  # a collection in a child would write to all that it shares with this process
     for line in sys.stdin:
         threads = len(os.listdir("/proc/self/task"))
         if threads != 1:
@@ -80,8 +80,22 @@ def _serve() -> None:
         child = os.fork()
         if child == 0:
             _become(request)
-            main(request["arguments"])
+            _run(request["arguments"])
         print(_exit_code(child), flush=True)
+
+
+def _import_everything() -> None:
+    import numpy as np
+    import torch
+
+    import wfpipe
+    from wfpipe.exporters.documents.statistics import speedup
+    from wfpipe.exporters.onnx.capture import capture_graph
+
+    for module in pkgutil.walk_packages(wfpipe.__path__, "wfpipe."):
+        importlib.import_module(module.name)
+    capture_graph(torch.nn.Linear(2, 2).eval(), torch.zeros(2, 2), opset=20)
+    speedup(np.ones((2, 2)), np.ones((2, 2)), 0)
 
 
 def _exit_code(child: int) -> int:
@@ -90,6 +104,26 @@ def _exit_code(child: int) -> int:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     signal.alarm(0)
     return code
+
+
+def _run(arguments: list[str]) -> NoReturn:
+    """Run the program to its exit, without taking the modules apart that other children share.
+
+    Python does that last of all, and in a child it takes seconds.
+    """
+    from wfpipe.cli.main import main
+
+    code = 1
+    try:
+        main(arguments)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else code
+    except BaseException:
+        traceback.print_exc()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _become(request: dict[str, Any]) -> None:
