@@ -26,6 +26,7 @@ from ..reading.onnx_walk import message_text, shown, walk
 from ..reading.onnx_wire import MAX_MODEL_BYTES
 from ..reading.ort_file import check_name
 from ..reading.package_model import Array, parse_model, require_self_contained
+from ..reading.sparse_layers import SparseLayer, sparse_layers
 from ..reading.zero_pattern import Mask, zero_pattern
 
 Kind = Literal["onnx", "ort", "safetensors", "package"]
@@ -182,11 +183,16 @@ def _require(name: str, members: dict[str, bytes], what: str) -> None:
 def _onnx(
     proto: onnx.ModelProto, folder: Path, what: str
 ) -> tuple[list[TensorFigures], dict[str, str]]:
-    layers = [
-        _count_tensor(name, shape, tensor, indices, folder, f"{what}: tensor {shown(name)}")
-        for name, shape, tensor, indices in _stored(proto)
-        if tensor.data_type != onnx.TensorProto.STRING
-    ]
+    sparse = list(sparse_layers(proto))
+    parts = {part.name for each in sparse for part in (each.values, each.gaps, each.rows)}
+    by_values = {message_text(each.values.name): each for each in sparse}
+    layers = []
+    for name, shape, tensor, indices in _stored(proto):
+        if name in by_values:
+            layers.append(_count_sparse(by_values[name]))
+        elif name not in parts and tensor.data_type != onnx.TensorProto.STRING:
+            location = f"{what}: tensor {shown(name)}"
+            layers.append(_count_tensor(name, shape, tensor, indices, folder, location))
     metadata = {
         message_text(entry.key): message_text(entry.value) for entry in proto.metadata_props
     }
@@ -239,6 +245,14 @@ def _count_tensor(
         raise InputError(f"{what} cannot be read: {reason}") from None
     values = math.prod(shape)
     return TensorFigures(name, shape, array.dtype.name, values, nonzeros, zero_pattern(kept))
+
+
+def _count_sparse(layer: SparseLayer) -> TensorFigures:
+    """Count a layer of the sparse kernels as the weight that it stands for."""
+    kept = layer.kept()
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(layer.values.data_type).name
+    nonzeros = int(np.count_nonzero(kept))
+    return TensorFigures(layer.name, layer.shape, dtype, kept.size, nonzeros, zero_pattern(kept))
 
 
 def _spread(kept: Mask, indices: Array, shape: tuple[int, ...]) -> Mask:

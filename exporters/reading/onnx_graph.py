@@ -18,13 +18,15 @@ from .onnx_walk import message_text
 from .onnx_wire import MAX_MODEL_BYTES
 from .ort_file import check_name
 from .package_model import parse_model, require_self_contained
+from .sparse_layers import dense_weight, is_sparse_conv, sparse_layer
 
 _WEIGHT_INPUTS = {
     "Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1),
     "FusedConv": (1,), "FusedGemm": (0, 1), "FusedMatMul": (0, 1),
-    "QLinearConv": (3,), "QLinearMatMul": (0, 3), "QGemm": (0, 3),
+    "QLinearConv": (3,), "QLinearMatMul": (0, 3), "QGemm": (0, 3), "TileDepthwise": (1,),
 }  # fmt: skip
-"""By operator, those of ONNX Runtime's optimiser in the last two lines."""
+"""By operator, those of ONNX Runtime's optimiser and of the sparse kernels in the last two lines."""
+_SPARSE_VALUES = 1  # input of a SparseConv
 _PASS_THROUGH = {"Transpose", "Identity"}
 
 
@@ -58,8 +60,9 @@ def weights(model: onnx.ModelProto) -> dict[str, TensorProto]:
 
     A weight is a constant tensor of two or more dimensions that a Conv, ConvTranspose, Gemm or
     MatMul node, or what ONNX Runtime fuses with one, takes, directly or through Transpose and
-    Identity nodes. Sparse tensors are written
-    out; quantised ones, where a DequantizeLinear with a zero point of 0 takes them, are as stored.
+    Identity nodes. Sparse tensors, and the weights of layers that the sparse kernels run, are
+    written out; quantised ones, where a DequantizeLinear with a zero point of 0 takes them, are as
+    stored.
     """
     found: dict[str, TensorProto] = {}
     for use in weight_uses(model):
@@ -81,7 +84,7 @@ def constants(model: onnx.ModelProto) -> Iterator[TensorProto]:
 
 
 class WeightUse(NamedTuple):
-    """A node that takes a weight as the input of this number."""
+    """A node that takes a weight as the input of this number; of a SparseConv, the values."""
 
     node: NodeProto
     place: int
@@ -127,6 +130,10 @@ def _collect(
             tensor = known.get(node.input[index]) if index < len(node.input) else None
             if tensor is not None and len(tensor.dims) >= 2:
                 found.append(WeightUse(node, index, tensor))
+        if is_sparse_conv(node):
+            layer = sparse_layer(node, known)
+            dense = onnx.numpy_helper.from_array(dense_weight(layer), layer.name)
+            found.append(WeightUse(node, _SPARSE_VALUES, dense))
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:

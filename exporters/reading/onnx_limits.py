@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import onnx
 from onnx import TensorProto
 
 from ...support.errors import InputError
+from .kernel_nodes import DOMAIN, LeftOut, check_kernel_nodes
 from .onnx_walk import shown, walk
 from .onnx_wire import memory_limit
 
-DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
-"""The operator sets of ONNX itself, and ONNX Runtime's own of quantised and fused operators.
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", DOMAIN})
+"""The operator sets of ONNX itself, ONNX Runtime's own of quantised and fused operators, and ours.
 
 None of their operators loads code or opens a file, but EPContext, which is refused by name.
 """
@@ -54,13 +56,19 @@ def tensor_bytes(tensor: TensorProto) -> int:
     return -(-value_count(tensor.dims) * _BITS[tensor.data_type] // 8)
 
 
-def check_model(proto: onnx.ModelProto, size: int, what: str) -> None:
+def check_model(
+    proto: onnx.ModelProto,
+    size: int,
+    what: str,
+    left_out: Mapping[str, LeftOut] = MappingProxyType({}),
+) -> None:
     """Refuse a model that is not made of known operators, or passes a limit of this module.
 
     Args:
         proto: the parsed model.
         size: bytes of the file, and of files beside it that it refers to.
         what: the model as the user knows it, for the error.
+        left_out: by name the large initializers that come empty in ``proto``.
 
     Raises:
         InputError: naming the node or tensor that breaks a rule.
@@ -87,6 +95,7 @@ def check_model(proto: onnx.ModelProto, size: int, what: str) -> None:
             f"{what}: its sparse tensors grow to {dense} bytes: a model of {size} bytes may take "
             f"{memory_limit(size)}"
         )
+    check_kernel_nodes(proto, size, what, left_out)
 
 
 def _check_nodes(proto: onnx.ModelProto, what: str) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from ...support.errors import InputError
+from .kernel_nodes import LeftOut
 from .onnx_limits import check_model, tensor_bytes
 from .onnx_walk import shown
 from .onnx_wire import Buffer, check_wire, read_varint, skip_value
@@ -66,57 +68,63 @@ def parse_outline(content: Buffer, what: str) -> onnx.ModelProto:
         InputError: when the bytes are no such model, or one that passes a limit of
             :mod:`exporters.reading.onnx_wire` or :mod:`exporters.reading.onnx_limits`.
     """
+    left_out: dict[str, LeftOut] = {}
     if is_ort(content):
-        proto = decode_ort(content, what, large_bytes=LARGE_BYTES)
+        proto = decode_ort(content, what, large_bytes=LARGE_BYTES, left_out=left_out)
     else:
         check_wire(content, what)
-        short, lengths = _outline(content)
+        short, spans = _outline(content)
         proto = decode_model(short, what)
-        for tensor, length in zip(proto.graph.initializer, lengths, strict=True):
-            if length is not None:
-                _empty(tensor, length, what)
-    check_model(proto, len(content), what)
+        for tensor, span in zip(proto.graph.initializer, spans, strict=True):
+            if span is not None:
+                dims = _empty(tensor, len(span), what)
+                left_out[tensor.name] = LeftOut(dims, partial(_bytes_at, content, span))
+    check_model(proto, len(content), what, left_out)
     return proto
 
 
-def _outline(content: Buffer) -> tuple[bytes, list[int | None]]:
-    """Return the model without large values, and the bytes left out of each initializer.
+def _bytes_at(content: Buffer, span: range) -> bytes:
+    return content[span.start : span.stop]
+
+
+def _outline(content: Buffer) -> tuple[bytes, list[range | None]]:
+    """Return the model without large values, and where those of each initializer are left out.
 
     The bytes must have passed :func:`exporters.reading.onnx_wire.check_wire`.
     """
     parts: list[bytes] = []
-    lengths: list[int | None] = []
+    spans: list[range | None] = []
     for field in _fields(content, 0, len(content)):
         if field.number == _GRAPH and field.wire == _BYTES:
-            parts.append(_message(_GRAPH, _graph(content, field, lengths)))
+            parts.append(_message(_GRAPH, _graph(content, field, spans)))
         else:
             parts.append(content[field.start : field.end])
-    return b"".join(parts), lengths
+    return b"".join(parts), spans
 
 
-def _graph(content: Buffer, graph: _Field, lengths: list[int | None]) -> bytes:
+def _graph(content: Buffer, graph: _Field, spans: list[range | None]) -> bytes:
     parts = []
     for field in _fields(content, graph.value, graph.end):
         if field.number != _INITIALIZER or field.wire != _BYTES:
             parts.append(content[field.start : field.end])
             continue
-        kept, length = _tensor(content, field)
-        lengths.append(length)
+        kept, span = _tensor(content, field)
+        spans.append(span)
         parts.append(_message(_INITIALIZER, kept))
     return b"".join(parts)
 
 
-def _tensor(content: Buffer, tensor: _Field) -> tuple[bytes, int | None]:
-    """Return a tensor without its values if they are large, and how many bytes they had."""
-    length = None
+def _tensor(content: Buffer, tensor: _Field) -> tuple[bytes, range | None]:
+    """Return a tensor without its values if they are large, and where these lie."""
+    span = None
     parts = []
     for field in _fields(content, tensor.value, tensor.end):
-        size = field.end - field.value
-        if field.number == _RAW_DATA and field.wire == _BYTES and size > LARGE_BYTES:
-            length = (length or 0) + size  # given twice, it fits no shape
-        else:
+        large = field.end - field.value > LARGE_BYTES
+        if field.number == _RAW_DATA and field.wire == _BYTES and large and span is None:
+            span = range(field.value, field.end)
+        else:  # values given twice are seen by that
             parts.append(content[field.start : field.end])
-    return b"".join(parts), length
+    return b"".join(parts), span
 
 
 def _fields(content: Buffer, start: int, end: int) -> Iterator[_Field]:
@@ -146,13 +154,15 @@ def _varint(value: int) -> bytes:
     return bytes(written)
 
 
-def _empty(tensor: onnx.TensorProto, length: int, what: str) -> None:
+def _empty(tensor: onnx.TensorProto, length: int, what: str) -> tuple[int, ...]:
+    """Give a tensor whose values are left out a shape of none; return the one that it had."""
     try:
         wanted = tensor_bytes(tensor)
         if tensor.HasField("raw_data") or length != wanted:
             raise ValueError(f"it holds {length} bytes, and its shape and type say {wanted}")
     except ValueError as error:
         raise InputError(f"{what}: tensor {shown(tensor.name)} cannot be read: {error}") from None
-    del tensor.dims[:]
-    tensor.dims.append(0)
+    dims = tuple(tensor.dims)
+    tensor.dims[:] = [0]
     tensor.raw_data = b""
+    return dims

@@ -9,6 +9,7 @@ optimisations that it has noted.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensor
 
 from ...support.errors import InputError
 from .flatbuffer import FLOAT32, INT8, INT32, INT64, FlatBuffer, Malformed, Table
+from .kernel_nodes import LeftOut
 from .onnx_limits import MAX_GRAPH_DEPTH, tensor_bytes
 from .onnx_walk import shown
 from .onnx_wire import MAX_MESSAGES, Buffer, memory_limit
@@ -52,7 +54,13 @@ def check_name(name: str, content: Buffer, what: str) -> None:
         raise InputError(f"{what} is in {kind}, and its name says otherwise: call it .onnx or .ort")
 
 
-def decode_ort(content: Buffer, what: str, *, large_bytes: int | None = None) -> ModelProto:
+def decode_ort(
+    content: Buffer,
+    what: str,
+    *,
+    large_bytes: int | None = None,
+    left_out: dict[str, LeftOut] | None = None,
+) -> ModelProto:
     """Read a file in ONNX Runtime's format; :mod:`.onnx_limits` checks what it holds.
 
     Args:
@@ -60,22 +68,26 @@ def decode_ort(content: Buffer, what: str, *, large_bytes: int | None = None) ->
         what: the model as the user knows it, for the error.
         large_bytes: values of initializers that take more than this are left out, and the shape
             becomes ``[0]``; None: all values are read.
+        left_out: takes the initializers whose values are left out, by name.
 
     Raises:
         InputError: when the bytes break a rule of the format, would take more memory than
             :func:`memory_limit` says, or tensors share bytes or refer to other files.
     """
-    return _Decoder(content, what, large_bytes).model()
+    return _Decoder(content, what, large_bytes, {} if left_out is None else left_out).model()
 
 
 class _Decoder:
     """Makes protobuf messages of tables; the numbers are slots of ``ort.fbs``."""
 
-    def __init__(self, content: Buffer, what: str, large_bytes: int | None) -> None:
+    def __init__(
+        self, content: Buffer, what: str, large_bytes: int | None, left_out: dict[str, LeftOut]
+    ) -> None:
         allowed = memory_limit(len(content))
         self.buffer = FlatBuffer(content, allowed=allowed, tables=MAX_MESSAGES)
         self.what = what
         self.large_bytes = large_bytes
+        self.left_out = left_out
         self.left = len(content)  # bytes of values: none may belong to two tensors
 
     def model(self) -> ModelProto:
@@ -171,11 +183,16 @@ class _Decoder:
         if self.left < 0:
             raise Malformed("tensors share their bytes")
         if large_bytes is not None and length > large_bytes:
-            del tensor.dims[:]
-            tensor.dims.append(0)
+            self.left_out[tensor.name] = LeftOut(
+                tuple(tensor.dims), partial(self.bytes_at, start, length)
+            )
+            tensor.dims[:] = [0]
             length = 0
-        tensor.raw_data = self.buffer.content[start : start + length]
+        tensor.raw_data = self.bytes_at(start, length)
         return tensor
+
+    def bytes_at(self, start: int, length: int) -> bytes:
+        return self.buffer.content[start : start + length]
 
     def sparse(self, table: Table) -> SparseTensorProto:
         """Read a sparse tensor; the format stores its positions in as few bytes as they need."""
