@@ -29,6 +29,8 @@ def main() -> None:
         options.add_session_config_entry(key, value)
     before = _reset_peak()
     ready = time.monotonic()
+    for library in request["libraries"]:
+        options.register_custom_ops_library(library)
     session = ort.InferenceSession(
         request["model"], options, providers=["CPUExecutionProvider"], enable_fallback=0
     )
