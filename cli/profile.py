@@ -63,7 +63,10 @@ def command(package: str, **options: Any) -> int:
             on_step=lambda note: task.advance(note=note),
         )  # fmt: skip
     machine = profile.machine
-    reporter.say(f"{machine.processor}, {machine.cores} cores, ONNX Runtime {machine.onnxruntime}")
+    kernels = f", sparse kernels {machine.kernels}" if machine.kernels else ""
+    reporter.say(
+        f"{machine.processor}, {machine.cores} cores, ONNX Runtime {machine.onnxruntime}{kernels}"
+    )
     reporter.table(profile_table(profile))
     if as_json:
         click.echo(json.dumps(profile.to_json(), indent=2, allow_nan=False))

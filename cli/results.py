@@ -114,6 +114,8 @@ def show_report(report: Report, reporter: Terminal) -> None:
     reporter.say(headline(report).sentence)
     for line in (*report.verdict.splitlines(), *others(report)):
         reporter.say(line)
+    if report.environment.kernels is not None:
+        reporter.say(f"sparse kernels ran on the processor path {report.environment.kernels}")
     for check in checks(report):
         named = report.variants and check.form != "all"
         line = f"{check.form}: {check.line}" if named else check.line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...support.errors import InputError
 from .forms import PLAIN
@@ -22,11 +22,16 @@ SIGNATURE_FILE = "manifest.sig"
 GOLDEN_INPUTS_FILE = "golden/inputs.npy"
 GOLDEN_OUTPUTS_FILE = "golden/outputs.npy"
 PROGRAM_FILE = "infer.py"
+KERNELS_FOLDER = "kernels"
 
 ORT = "ort"  # the form in ONNX Runtime's own format
+SPARSE_CPU = "sparse-cpu"  # the form that runs on sparse kernels
 
 LARGEST_TOLERANCE = 0.05  # above it, golden samples would say little about the model
 MAX_GOLDEN_SAMPLES = 1024
+
+
+Platform = Annotated[str, Field(pattern="^[a-z0-9]+-[a-z0-9_]+$", max_length=40)]
 
 
 class _Part(BaseModel):
@@ -115,6 +120,18 @@ class Manifest(_Part):
     figures: PackedFigures | None
     golden: Golden
     versions: Versions
+    libraries: dict[Platform, str] = Field(
+        default_factory=dict,
+        description="files with the sparse kernels that the model needs, by platform; left out "
+        "where it needs none",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Manifest:
+        for platform, name in self.libraries.items():
+            if name not in self.files or not name.startswith(f"{KERNELS_FOLDER}/{platform}/"):
+                raise ValueError(f"libraries names {name!r} for {platform}, which is no such file")
+        return self
 
     @property
     def model_file(self) -> str:
@@ -124,6 +141,8 @@ class Manifest(_Part):
     def to_bytes(self) -> bytes:
         """Return the manifest as UTF-8 JSON, the same bytes for the same content."""
         content = self.model_dump(mode="json", by_alias=True)
+        if not self.libraries:
+            del content["libraries"]
         return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 

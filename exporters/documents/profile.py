@@ -66,6 +66,9 @@ class Machine(_Figures):
     python: str
     onnxruntime: str
     wfpipe: str
+    kernels: str | None = Field(
+        default=None, description="processor path that ran sparse kernels; null: there were none"
+    )
 
 
 class Profile(_Figures):

@@ -156,6 +156,9 @@ class Environment(_Figures):
     threads: int
     spinning: bool
     flush_denormals: bool
+    kernels: str | None = Field(
+        default=None, description="processor path that ran sparse kernels; null: there were none"
+    )
 
 
 class Report(_Figures):

@@ -136,10 +136,14 @@ def describe(gate: GateResult, environment: Environment | None = None) -> str:
 
 
 def machine(environment: Environment) -> str:
-    """Return in words on what a latency was measured: processor, cores, threads and provider."""
+    """Return in words on what a latency was measured: processor, cores, threads and provider.
+
+    The path of sparse kernels is among them where there were any.
+    """
+    kernels = f", sparse kernels {environment.kernels}" if environment.kernels else ""
     return (
         f"{environment.processor}, {counted(environment.cores, 'core')}, "
-        f"{counted(environment.threads, 'thread')}, {environment.provider}"
+        f"{counted(environment.threads, 'thread')}, {environment.provider}{kernels}"
     )
 
 

@@ -18,13 +18,16 @@ from .session import SessionSettings, default_threads
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def describe_environment(settings: SessionSettings, provider: str, device: str) -> Environment:
+def describe_environment(
+    settings: SessionSettings, provider: str, device: str, kernels: str | None = None
+) -> Environment:
     """Return what the figures of a report depend on beside the model.
 
     Args:
         settings: those that the sessions were opened with.
         provider: the execution provider that ONNX Runtime used.
         device: the device of the pruning run, or ``"none"``.
+        kernels: the processor path that ran sparse kernels; None where there were none.
     """
     return Environment(
         wfpipe=__version__,
@@ -40,6 +43,7 @@ def describe_environment(settings: SessionSettings, provider: str, device: str) 
         threads=settings.threads,
         spinning=settings.spinning,
         flush_denormals=settings.flush_denormals,
+        kernels=kernels,
     )
 
 
@@ -72,8 +76,8 @@ def _torch_version() -> str | None:
         return None
 
 
-def this_machine() -> Machine:
-    """Return on what the figures are measured."""
+def this_machine(kernels: str | None = None) -> Machine:
+    """Return on what the figures are measured; ``kernels`` as for :func:`describe_environment`."""
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
         processor=processor_name(),
@@ -81,4 +85,5 @@ def this_machine() -> Machine:
         python=platform.python_version(),
         onnxruntime=ort.__version__,
         wfpipe=__version__,
+        kernels=kernels,
     )

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ...support.errors import InputError
-from .kernels_library import library_path
+from ..reading.kernel_use import file_uses_kernels
+from .kernels_library import libraries_for
 from .session import SessionSettings, reason, session_entries
 
 _CHILD = Path(__file__).with_name("fresh_process_child.py")
@@ -50,6 +51,7 @@ def run_in_fresh_process(
     Raises:
         InputError: when the process fails.
     """
+    libraries = libraries_for(None).values() if file_uses_kernels(path) else ()
     with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
         samples = Path(folder) / "batch.npy"
         np.save(samples, np.ascontiguousarray(batch, dtype=np.float32), allow_pickle=False)
@@ -58,7 +60,7 @@ def run_in_fresh_process(
             "batch": str(samples),
             "threads": settings.threads,
             "entries": session_entries(path, settings),
-            "library": str(library_path() or ""),
+            "libraries": list(map(str, libraries)),
         }
         begin = time.monotonic()  # the same clock in all processes
         # -P: modules beside the program must not stand in for those of the standard library

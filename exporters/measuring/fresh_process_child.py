@@ -27,10 +27,10 @@ def main() -> None:
     options.log_severity_level = 4
     for key, value in request["entries"].items():
         options.add_session_config_entry(key, value)
-    if request["library"]:
-        options.register_custom_ops_library(request["library"])
     before = _reset_peak()
     ready = time.monotonic()
+    for library in request["libraries"]:
+        options.register_custom_ops_library(library)
     session = ort.InferenceSession(
         request["model"], options, providers=["CPUExecutionProvider"], enable_fallback=0
     )

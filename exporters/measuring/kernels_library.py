@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import onnxruntime as ort
 
 from ...support.errors import InputError
+from ..reading.kernel_use import file_uses_kernels
 from .platforms import PLATFORMS, platform_name
 
 LIBRARIES = Path(__file__).parents[1] / "runtime" / "libraries"
@@ -44,6 +46,21 @@ def why_missing(platform: str | None = None) -> str:
     )
 
 
+def libraries_for(platforms: Sequence[str] | None) -> dict[str, Path]:
+    """Return the libraries for ``platforms`` (None: this machine's) by the platform's name.
+
+    Raises:
+        InputError: when one is not in the installed package, with what would bring it.
+    """
+    found = {}
+    for name in platforms or [platform_name()]:
+        library = library_path(name)
+        if library is None:
+            raise InputError(why_missing(name))
+        found[name] = library
+    return found
+
+
 def _reason() -> str:
     """Return what the build left word of."""
     note = LIBRARIES / "why-missing.txt"
@@ -66,6 +83,18 @@ def kernel_path(library: Path) -> str:
     return bytes(function()).decode()
 
 
+def path_in_use(models: Iterable[Path]) -> str | None:
+    """Return the processor path that runs sparse kernels of ``models`` here; None: they use none.
+
+    Raises:
+        InputError: when one of the files is no model, or needs kernels that are not installed.
+    """
+    if not any(map(file_uses_kernels, models)):
+        return None
+    (library,) = libraries_for(None).values()
+    return kernel_path(library)
+
+
 def register(options: ort.SessionOptions, library: Path) -> None:
     """Give the sessions made with ``options`` the operators of ``library``. Once per options.
 
@@ -76,6 +105,12 @@ def register(options: ort.SessionOptions, library: Path) -> None:
         options.register_custom_ops_library(str(library))
     except Exception as error:  # the runtime's own classes derive from Exception alone
         raise InputError(_unusable(library, error)) from None
+
+
+def lacks_kernels(failure: str) -> bool:
+    """Tell whether ONNX Runtime's ``failure`` is that it has no kernels for a model of ours."""
+    unknown = "wfpipe is not a registered function/op" in failure or "wfpipe:" in failure
+    return unknown and library_path() is None
 
 
 def _unusable(library: Path, error: Exception) -> str:

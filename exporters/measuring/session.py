@@ -18,7 +18,7 @@ import onnxruntime as ort
 from ...support.errors import InputError
 from ..reading.ort_file import is_ort_file
 from .denormals import flushing
-from .kernels_library import library_path, register, why_missing
+from .kernels_library import lacks_kernels, library_path, register, why_missing
 from .library_output import captured_stderr, quiet
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
@@ -257,7 +257,7 @@ def _unreadable(path: Path, failure: str) -> str:
         return f"model {str(path)!r} does not exist"
     if "INVALID_PROTOBUF" in failure or "No graph was found" in failure:
         return f"model {str(path)!r} is not an ONNX file, or it is empty or truncated"
-    if "wfpipe is not a registered function/op" in failure or "wfpipe:" in failure:
+    if lacks_kernels(failure):
         return f"model {str(path)!r} runs on sparse kernels: {why_missing()}"
     return f"model {str(path)!r} cannot be run by ONNX Runtime: {reason(failure)}"
 

@@ -3,11 +3,15 @@
     python infer.py cat.png photos/              classes with their probabilities
     python infer.py samples.npy --top 1 --json   the same for arrays, as JSON
     python infer.py --self-test                  is the package whole, and right on this machine?
+    python infer.py --verbose cat.png            say too which sparse kernels run, if any
 
 Images are turned into grayscale or RGB and resized as they were for training (manifest.json says
 how). An .npy file of uint8 holds images, (n, height, width) or (n, height, width, channels); one
 of floats holds prepared inputs, (n, *shape of the model's input), which go in as they are.
 The model's output is taken as logits, one for each class.
+
+A model that runs on sparse kernels comes with their library for some platforms. It is loaded if it
+is as the manifest says, and takes the fastest path of the processor, or WFPIPE_KERNELS=baseline.
 
 Exit codes: 0 done, 2 input that cannot be used (one line says why), 3 the self-test failed.
 """
@@ -19,8 +23,10 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
 
 import argparse
+import ctypes
 import hashlib
 import json
+import platform
 import re
 import sys
 import warnings
@@ -37,6 +43,8 @@ IMAGE_NAME = re.compile(r"\.(bmp|gif|jpe?g|p[bgp]m|png|tiff?|webp)$", re.IGNOREC
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others may start programs
 EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
 SCHEMA = "wfpipe-manifest/1"
+SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
+PROCESSORS = {"windows-amd64": "windows-x86_64", "linux-arm64": "linux-aarch64"}
 KEYS = {"files", "golden", "preprocessing", "class_names", "variant"}
 Array = np.ndarray[Any, Any]
 
@@ -56,6 +64,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--threads", type=int, default=0, help="default: ONNX Runtime's choice")
     parser.add_argument("--self-test", action="store_true", help="check this package instead")
+    parser.add_argument("--verbose", action="store_true", help="say which sparse kernels run")
     arguments = parser.parse_args()
     if arguments.self_test == bool(arguments.inputs):
         parser.error("pass images, folders or .npy files; or --self-test alone")
@@ -67,6 +76,8 @@ def main() -> int:
         if arguments.self_test:
             return self_test(manifest, arguments.threads)
         session = open_session(manifest, arguments.threads)
+        if arguments.verbose:
+            print(f"infer.py: sparse kernels: {processor_path(manifest)}", file=sys.stderr)
         results: list[dict[str, Any]] = [
             {"input": name, "classes": best(run(session, sample), manifest, arguments.top)}
             for name, sample in samples(arguments.inputs, manifest)
@@ -102,11 +113,57 @@ def open_session(manifest: dict[str, Any], threads: int) -> ort.InferenceSession
     options.log_severity_level = 4
     kind = model.suffix[1:].upper()  # left alone, the runtime goes by what the content may be
     options.add_session_config_entry("session.load_model_format", kind)
+    library = kernels(manifest)
     try:
+        if library is not None:
+            options.register_custom_ops_library(str(library))
         cpu = ["CPUExecutionProvider"]
         return ort.InferenceSession(str(model), options, providers=cpu, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
         raise InputError(f"cannot open {model}: {one_line(error)}") from None
+
+
+def kernels(manifest: dict[str, Any]) -> Path | None:
+    """Return the library of sparse kernels for this machine, None where the model needs none.
+
+    A library that is not as it was packed is refused: loading it would be running it.
+    """
+    libraries = manifest.get("libraries")
+    if not libraries:
+        return None
+    here = platform_name()
+    if here not in libraries:
+        raise InputError(
+            f"the model needs sparse kernels, and the package has none for {here}, only for "
+            f"{', '.join(libraries)}: ask for one with export.targets={here}"
+        )
+    name = libraries[here]
+    if not unchanged(name, manifest):
+        raise InputError(f"{HERE / name} is missing or changed: it is not loaded")
+    path: Path = HERE / name
+    return path
+
+
+def platform_name() -> str:
+    """Return the name of this machine's platform as the manifest has it."""
+    name = f"{SYSTEMS.get(sys.platform, sys.platform)}-{platform.machine().lower()}"
+    return PROCESSORS.get(name, name) + ("" if sys.maxsize > 2**32 else "-32bit")
+
+
+def processor_path(manifest: dict[str, Any]) -> str:
+    """Return which path of the sparse kernels runs on this processor, or that there are none."""
+    library = kernels(manifest)
+    if library is None:
+        return "none in this model"
+    function = ctypes.CDLL(str(library)).wfpipe_kernels_path
+    function.restype = ctypes.c_char_p
+    return f"{function().decode()} ({platform_name()})"
+
+
+def unchanged(name: str, manifest: dict[str, Any]) -> bool:
+    """Tell whether a file of the package is there, with the digest that the manifest has."""
+    path, wanted = HERE / name, manifest["files"][name]["sha256"]
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == wanted
 
 
 def run(session: ort.InferenceSession, sample: Array) -> Array:
@@ -217,9 +274,8 @@ def best(output: Array, manifest: dict[str, Any], top: int) -> list[dict[str, An
 
 def self_test(manifest: dict[str, Any], threads: int) -> int:
     """Compare the files with their digests and the model's outputs with the golden ones."""
-    for name, wanted in manifest["files"].items():
-        path = HERE / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted["sha256"]:
+    for name in manifest["files"]:
+        if not unchanged(name, manifest):
             print(f"infer.py: self-test failed: {name} is missing or changed", file=sys.stderr)
             return 3
     golden = np.load(HERE / "golden" / "outputs.npy")
@@ -232,7 +288,8 @@ def self_test(manifest: dict[str, Any], threads: int) -> int:
     passed = difference <= allowed
     print(
         f"self-test {'passed' if passed else 'failed'}: {len(golden)} golden samples, "
-        f"largest difference {difference:.1e} of the largest output ({allowed:.1e} allowed)"
+        f"largest difference {difference:.1e} of the largest output ({allowed:.1e} allowed); "
+        f"sparse kernels: {processor_path(manifest)}"
     )
     return 0 if passed else 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ..documents.manifest import (
     CARD_FILE,
     GOLDEN_INPUTS_FILE,
     GOLDEN_OUTPUTS_FILE,
+    KERNELS_FOLDER,
     MANIFEST_FILE,
     MAX_GOLDEN_SAMPLES,
     ORT,
@@ -31,10 +33,11 @@ from ..documents.manifest import (
     model_file,
 )
 from ..documents.report import Report
+from ..measuring.replay import run_samples
 from ..measuring.sizes import deflated_bytes
 from ..reading.archive import write_archive
 from ..reading.onnx_wire import MAX_MODEL_BYTES
-from ..reading.package_model import Array, PackableModel, open_packable, run_samples
+from ..reading.package_model import Array, PackableModel, open_packable
 from ..reporting.model_card import model_card
 from .golden import stored_inputs
 from .signing import SigningKey
@@ -52,6 +55,7 @@ def write_package(
     report: Report | None,
     variant: str = PLAIN,
     sign: SigningKey | None = None,
+    libraries: Mapping[str, Path] | None = None,
 ) -> tuple[Manifest, str]:
     """Pack a model: the same arguments give the same bytes on the same machine.
 
@@ -63,6 +67,8 @@ def write_package(
         report: the figures of the model, or ``None`` to pack it without.
         variant: which form of the model the file is: ``plain`` or a name of ``report.variants``.
         sign: the key to sign the manifest with; ``None``: the package is not signed.
+        libraries: the sparse kernels by platform. A model that does not run on them is packed
+            without.
 
     Returns:
         The manifest of the package, and its model card.
@@ -77,6 +83,7 @@ def write_package(
         raise InputError(f"{what} is not a file of the form {variant!r}")
     packed = open_packable(model, what)
     _check_samples(golden_inputs, packed, what)
+    kernels = _kernels(libraries or {}, packed, what)
     figures = None if report is None else _figures(report, variant, len(content), what)
     stored = stored_inputs(
         golden_inputs,
@@ -90,10 +97,26 @@ def write_package(
         model_file(variant): content,
         GOLDEN_INPUTS_FILE: _npy(stored),
         GOLDEN_OUTPUTS_FILE: _npy(outputs),
+        **{name: read_bytes(path, "library") for name, path in kernels.values()},
     }
     golden = Golden(samples=len(stored), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE))
-    manifest = _manifest(packed, members, variant, figures, golden)
+    names = {platform: name for platform, (name, _) in kernels.items()}
+    manifest = _manifest(packed, members, variant, figures, golden, names)
     return _write(path, manifest, members, report, sign)
+
+
+def _kernels(
+    libraries: Mapping[str, Path], model: PackableModel, what: str
+) -> dict[str, tuple[str, Path]]:
+    """Return the libraries that the model needs, by platform: name in the package, and file."""
+    if not model.kernels:
+        return {}
+    if not libraries:
+        raise InputError(f"{what} runs on sparse kernels: pack the libraries of its platforms too")
+    return {
+        platform: (f"{KERNELS_FOLDER}/{platform}/{path.name}", path)
+        for platform, path in sorted(libraries.items())
+    }
 
 
 def _manifest(
@@ -102,6 +125,7 @@ def _manifest(
     variant: str,
     figures: PackedFigures | None,
     golden: Golden,
+    libraries: dict[str, str],
 ) -> Manifest:
     return Manifest(
         files={name: describe_file(content) for name, content in members.items()},
@@ -114,6 +138,7 @@ def _manifest(
         recipe_digest=packed.recipe_digest,
         figures=figures,
         golden=golden,
+        libraries=libraries,
         versions=Versions(wfpipe=__version__, opset=packed.opset, onnxruntime=ort.__version__),
     )
 

@@ -68,7 +68,7 @@ def profile_package(
     return Profile(
         model_sha256=manifest.files[manifest.model_file].sha256,
         variant=manifest.variant,
-        machine=this_machine(),
+        machine=this_machine(package.result.kernels),
         measured=measured,
     )
 

@@ -26,8 +26,10 @@ from ..documents.manifest import (
     PackedFile,
     parse_manifest,
 )
+from ..measuring.kernels_library import path_in_use
+from ..measuring.replay import run_samples
 from ..reading.archive import Archive, open_archive
-from ..reading.package_model import Array, PackableModel, open_packable, run_samples
+from ..reading.package_model import Array, PackableModel, open_packable
 from .golden import prepared_inputs
 from .signing import PublicKey
 
@@ -51,7 +53,8 @@ class VerifyResult:
     """A package that passed every check.
 
     ``files`` and ``bytes`` count what the manifest lists; ``largest_difference`` is that of an
-    output to its golden output, relative to the largest golden output.
+    output to its golden output, relative to the largest golden output. ``kernels`` is the processor
+    path that ran sparse kernels, those of the installed wfpipe; None: the model has no use for any.
     """
 
     manifest: Manifest
@@ -60,14 +63,19 @@ class VerifyResult:
     golden_samples: int
     largest_difference: float
     signed: Signed
+    kernels: str | None
 
     def __str__(self) -> str:
         """Say in one line what was checked."""
+        ran = packed = ""
+        if self.kernels is not None:
+            ran = f" on this wfpipe's own sparse kernels, path {self.kernels}"
+            packed = f"; it holds kernels for {', '.join(self.manifest.libraries)}, not run here"
         return (
             f"all checks passed: {self.files} files of {self.bytes:,} bytes are as packed, and "
-            f"{self.golden_samples} golden samples give the same outputs (largest difference "
+            f"{self.golden_samples} golden samples give the same outputs{ran} (largest difference "
             f"{self.largest_difference:.1e} of the largest output, "
-            f"{self.manifest.golden.tolerance:.1e} allowed); {_SIGNED[self.signed]}"
+            f"{self.manifest.golden.tolerance:.1e} allowed){packed}; {_SIGNED[self.signed]}"
         )
 
 
@@ -86,7 +94,8 @@ class CheckedPackage:
 def verify_package(path: Path, public_key: PublicKey | None = None) -> VerifyResult:
     """Check a package: its files against the manifest, its model against the golden samples.
 
-    The limits on what is read are those of :mod:`exporters.reading.archive` and of this module.
+    No library of the package is ever loaded: a model that runs on sparse kernels is run on those
+    of the installed wfpipe. The limits on what is read are those of :mod:`exporters.reading.archive` and of this module.
     The model is looked through for references to other files before ONNX Runtime opens it. No part
     of the work holds more than one copy of the model in memory.
 
@@ -136,6 +145,7 @@ def checked_package(path: Path, public_key: PublicKey | None = None) -> Iterator
             golden_samples=manifest.golden.samples,
             largest_difference=_replay(manifest, file, inputs, wanted, what),
             signed=signed,
+            kernels=path_in_use([file]),
         )
         yield CheckedPackage(result, file, inputs)
 
@@ -216,6 +226,7 @@ def _check_description(manifest: Manifest, model: PackableModel, what: str) -> N
         "sparsity": (manifest.sparsity, model.sparsity),
         "recipe_digest": (manifest.recipe_digest, model.recipe_digest),
         "versions.opset": (manifest.versions.opset, model.opset),
+        "libraries": (bool(manifest.libraries), model.kernels),
     }
     for key, (said, found) in pairs.items():
         if said != found:

@@ -1,4 +1,4 @@
-"""The model of a package: read without trust, described, and run on golden samples."""
+"""The model of a package: read without trust, and described."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from pydantic_core import from_json
 
 from ...support.errors import InputError
 from ..documents.manifest import TensorSpec
 from ..documents.preprocessing import Preprocessing
 from .external_data import is_external
+from .kernel_use import uses_kernels
 from .onnx_limits import check_model
 from .onnx_outline import decode_model, parse_outline
 from .onnx_walk import message_text, shown, walk
 from .onnx_wire import Buffer, check_wire
-from .ort_file import check_name, decode_ort, is_ort, is_ort_file
+from .ort_file import check_name, decode_ort, is_ort
 
 Array = np.ndarray[Any, Any]
 
@@ -32,7 +32,7 @@ class PackableModel:
 
     ``preprocessing``, ``class_names``, ``sparsity`` and ``recipe_digest`` come from the model's
     own metadata and are ``None`` where it does not say; ``opset`` is for a file in ONNX Runtime's
-    format.
+    format. ``kernels``: whether it has nodes that the sparse kernels run.
     """
 
     opset: int | None
@@ -42,6 +42,7 @@ class PackableModel:
     class_names: tuple[str, ...] | None
     sparsity: float | None
     recipe_digest: str | None
+    kernels: bool
 
 
 def parse_model(content: bytes, what: str) -> onnx.ModelProto:
@@ -88,7 +89,7 @@ def load_model(content: Buffer, what: str) -> PackableModel:
     return _packable(
         [_spec(value, what) for value in inputs],
         [_spec(value, what) for value in proto.graph.output],
-        _metadata(proto),
+        proto,
         None if is_ort(content) else _opset(proto, what),
         what,
     )
@@ -120,72 +121,10 @@ def open_packable(path: Path, what: str) -> PackableModel:
         return load_model(content, what)
 
 
-def run_samples(source: Path | bytes, inputs: Array, what: str) -> Array:
-    """Run samples through a model one by one: ONNX Runtime, CPU, one thread.
-
-    Args:
-        source: a model file that :func:`open_packable` took, or the content of one in ONNX.
-        inputs: prepared inputs, float32 (n, *shape), n at least 1.
-        what: the model as the user knows it, for the error.
-
-    Returns:
-        The outputs, one row for each sample.
-
-    Raises:
-        InputError: when ONNX Runtime cannot open or run the model.
-    """
-    session = open_model(source, what)
-    try:
-        name = session.get_inputs()[0].name
-        rows = [session.run(None, {name: sample[None]})[0] for sample in inputs]
-    except Exception as error:  # ONNX Runtime's exceptions have no common base but this
-        raise does_not_run(what, error) from None
-    if any(not isinstance(row, np.ndarray) or row.shape[:1] != (1,) for row in rows):
-        raise InputError(f"{what}: its output must have one row for each sample")
-    if len({row.shape for row in rows}) != 1 or rows[0].dtype.kind not in "fiub":
-        raise InputError(f"{what}: its output must be numbers of one shape")
-    return np.concatenate(rows)
-
-
-def open_model(source: Path | bytes, what: str) -> ort.InferenceSession:
-    """Open a model on the CPU with one thread, so that it computes the same wherever it can.
-
-    Optimisations that lay the weights out anew are left out: they double the memory.
-
-    Args:
-        source: a file, or its content; in ONNX or ONNX Runtime's format.
-        what: the model as the user knows it, for the error.
-
-    Raises:
-        InputError: when ONNX Runtime cannot open it.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 4
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    own = is_ort_file(source) if isinstance(source, Path) else is_ort(source)
-    options.add_session_config_entry("session.load_model_format", "ORT" if own else "ONNX")
-    model = str(source) if isinstance(source, Path) else source
-    try:
-        return ort.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
-    except Exception as error:  # ONNX Runtime's exceptions have no common base but this
-        raise does_not_run(what, error) from None
-
-
-def does_not_run(what: str, error: Exception) -> InputError:
-    """Put a failure of ONNX Runtime into one line."""
-    reason = " ".join(str(error).split())[:300]
-    return InputError(f"{what} does not run in ONNX Runtime: {reason}")
-
-
 def _packable(
     inputs: list[TensorSpec],
     outputs: list[TensorSpec],
-    metadata: dict[str, str],
+    proto: onnx.ModelProto,
     opset: int | None,
     what: str,
 ) -> PackableModel:
@@ -203,6 +142,7 @@ def _packable(
             f"{what}: input {source.name!r} takes {source.shape[0]} samples at once: "
             "a package holds a model that takes one, or any number"
         )
+    metadata = _metadata(proto)
     return PackableModel(
         opset=opset,
         input=source,
@@ -211,6 +151,7 @@ def _packable(
         class_names=_class_names(metadata, what),
         sparsity=_sparsity(metadata, what),
         recipe_digest=metadata.get("wfpipe.recipe_digest"),
+        kernels=uses_kernels(proto),
     )
 
 

@@ -17,6 +17,7 @@ _FORMS = {
     "sparse": "an ONNX file that stores pruned tensors sparsely, for runtimes that read such",
     "int8": "an ONNX file with 8-bit integer weights and activations",
     "fp16": "an ONNX file with 16-bit floats inside, and 32-bit ones at its input and output",
+    "sparse-cpu": "an ONNX file whose pruned layers run on sparse kernels",
     "ort": "a file in ONNX Runtime's own format, for minimal builds too",
 }
 Row = tuple[str, str, str]
@@ -57,6 +58,7 @@ def _what(manifest: Manifest) -> list[str]:
         *[("output", _tensor(spec.name, spec.dtype, spec.shape)) for spec in manifest.outputs],
         ("preparation", _preparation(manifest.preprocessing)),
         ("classes", _classes(manifest.class_names)),
+        *_kernels(manifest.libraries),
     ]
     return [table_of([("", ""), *rows])]
 
@@ -171,6 +173,18 @@ def _accuracy(figures: ModelFigures) -> str:
 
 def _memory(figures: ModelFigures) -> str:
     return _NONE if figures.memory_bytes is None else format_bytes(figures.memory_bytes)
+
+
+def _kernels(libraries: dict[str, str]) -> list[tuple[str, str]]:
+    """Say what a model that runs on sparse kernels needs."""
+    if not libraries:
+        return []
+    names = ", ".join(f"`{name}`" for name in libraries.values())
+    return [
+        ("runs on", f"CPUs of {', '.join(libraries)}: their sparse kernels are in the package"),
+        ("needs", f"ONNX Runtime 1.17 or newer, and the library of the platform: {names}. "
+         "`infer.py` registers it"),
+    ]  # fmt: skip
 
 
 def _share(sparsity: float | None) -> str:

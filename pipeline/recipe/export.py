@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, model_validator
 
 from ...exporters.documents.export_names import Method, Rule, SparseValues, Variant
+from ...exporters.measuring.platforms import PLATFORMS
+from ...support.errors import unknown
 from .values import Section, split
 
 
@@ -22,6 +24,11 @@ class ExportSettings(Section):
     )
     pick: Rule | None = Field(
         None, description="which form ships: fastest, smallest, most-accurate; null: the plain one"
+    )
+    targets: Annotated[list[str], BeforeValidator(split)] | None = Field(
+        None,
+        description="platforms whose sparse kernels a package of the form sparse-cpu holds: "
+        f"{', '.join(PLATFORMS)}; null: this machine's",
     )
     calibration_samples: int = Field(
         512, gt=0, description="training samples that int8 takes ranges from (a heuristic)"
@@ -44,4 +51,14 @@ class ExportSettings(Section):
     def _check(self) -> ExportSettings:
         if len(set(self.variants)) < len(self.variants):
             raise ValueError(f"variants must differ, got {', '.join(self.variants)}")
+        self._check_targets()
         return self
+
+    def _check_targets(self) -> None:
+        if self.targets is None:
+            return
+        if not self.targets or len(set(self.targets)) < len(self.targets):
+            raise ValueError(f"targets must be platforms that differ, got {self.targets}")
+        for name in self.targets:
+            if name not in PLATFORMS:
+                raise ValueError(f"targets: {unknown('platform', name, PLATFORMS)}")

@@ -10,8 +10,8 @@ from ...exporters.variants import FILES, OPERATORS_FILE
 from ...support.errors import InputError
 from ...support.files import cannot_write, write_text
 from ...support.memory import format_size
-from ..recipe.recipe import (Recipe)
-from ..recipe.reading import (Values, read_recipe_file, resolve)
+from ..recipe.reading import Values, read_recipe_file, resolve
+from ..recipe.recipe import Recipe
 
 
 class RunDirectory:

@@ -23,6 +23,7 @@ from ...exporters.judging.baseline import Baseline, Candidate, Planned, Toleranc
 from ...exporters.judging.gates import check_gates
 from ...exporters.judging.verdict import verdict
 from ...exporters.measuring.environment import describe_environment
+from ...exporters.measuring.kernels_library import path_in_use
 from ...exporters.measuring.session import PROVIDERS, SessionSettings, default_threads
 from ...exporters.measuring.validation import Form, Measured, validate_files
 from ...exporters.onnx.zeros import ZeroCount, file_sparsity, layer_figures
@@ -89,10 +90,12 @@ def measure_files(
     planned = plan(data, recipe.validate_, settings, layers, all_shapes=True)
     if baseline is not None:
         baseline.check(planned)
-    measured = _measure(pruned, dense, variants or {}, data, recipe, settings, reporter)
+    forms = variants or {}
+    measured = _measure(pruned, dense, forms, data, recipe, settings, reporter)
     provider = PROVIDERS[settings.provider]
     total = zeros.pruned + zeros.kept if zeros else None
     sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
+    works = [forms[name].path for name, form in measured.variants.items() if form.figures]
     hold = _Gates(recipe.gates, measured.dense, sparsity, total, baseline, planned).hold
     return Report(
         schema=REPORT_SCHEMA,
@@ -107,9 +110,16 @@ def measure_files(
         verdict=verdict(measured.pruned, measured.dense, measured.speedup, provider),
         gates=hold(measured.pruned, measured.speedup),
         layers=layers,
-        environment=describe_environment(settings, provider, str(device or "none")),
+        environment=describe_environment(
+            settings, provider, str(device or "none"), _kernels(settings, [pruned, dense, *works])
+        ),
         variants={name: _held(form, hold) for name, form in measured.variants.items()},
     )
+
+
+def _kernels(settings: SessionSettings, files: Sequence[Path]) -> str | None:
+    """Return the processor path that ran the sparse kernels of files; they run on the CPU alone."""
+    return path_in_use(files) if settings.provider == "cpu" else None
 
 
 def _held(form: VariantFigures, hold: Hold) -> VariantFigures:

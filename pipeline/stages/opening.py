@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...exporters.documents.manifest import SPARSE_CPU
+from ...exporters.measuring.kernels_library import libraries_for
 from ...models.registry import load_model
 from ...support.errors import InputError, first_line
 from ...support.progress import Reporter
@@ -88,6 +90,8 @@ def open_job(
         directory.check_continuable()
     else:
         directory.check_free(overwrite=overwrite)
+    if recipe.export.targets and SPARSE_CPU in recipe.export.variants:
+        libraries_for(recipe.export.targets)
     parts = open_parts(recipe, directory.path, reporter)
     module, weights, data = parts.module, parts.weights, parts.data
     parameters = sum(value.numel() for value in module.state_dict().values())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from ...exporters.documents.manifest import SPARSE_CPU
 from ...exporters.documents.report import Report, read_report
 from ...exporters.judging.baseline import Baseline, Planned
+from ...exporters.measuring.kernels_library import libraries_for
 from ...exporters.measuring.sizes import deflated_bytes, nonzeros
 from ...exporters.packaging.package import write_package
 from ...exporters.packaging.signing import SigningKey
@@ -85,7 +88,7 @@ def prune_and_export(
         file.unlink(missing_ok=True)
     write_report(directory.path, report, recipe=recipe.to_yaml())
     if report.ships is not None:
-        _pack(directory, job.data, sign)
+        _pack(directory, job.data, sign, recipe.export.targets)
     return report
 
 
@@ -132,12 +135,21 @@ def export_run(directory: RunDirectory, reporter: Reporter) -> None:
 
 
 def package_run(
-    directory: RunDirectory, reporter: Reporter, sign: SigningKey | None = None
+    directory: RunDirectory,
+    reporter: Reporter,
+    sign: SigningKey | None = None,
+    targets: Sequence[str] | None = None,
 ) -> None:
     """Pack the model of a run, and sign the package where there is a key.
 
+    Args:
+        directory: holds the run.
+        reporter: where progress goes.
+        sign: the key; None: it is not signed.
+        targets: platforms whose sparse kernels are packed; None: those of the run's recipe.
+
     Raises:
-        InputError: when the run has no exported and measured model.
+        InputError: when the run has no exported and measured model, or kernels are not installed.
     """
     recipe = directory.read_recipe()
     for needed in (directory.model, directory.report):
@@ -146,7 +158,21 @@ def package_run(
                 f"{str(directory.path)!r} has no {needed.name}: "
                 "finish the run with prune-and-export --resume"
             )
-    _pack(directory, open_data(recipe.data, seed=recipe.run.seed, reporter=reporter), sign)
+    if targets is not None:
+        _check_targets(directory, targets)
+    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
+    _pack(directory, data, sign, recipe.export.targets if targets is None else targets)
+
+
+def _check_targets(directory: RunDirectory, targets: Sequence[str]) -> None:
+    """Refuse platforms whose kernels are not there, or for a form that has no use for any."""
+    libraries_for(targets)
+    ships = read_report(directory.report).ships
+    if ships != SPARSE_CPU:
+        raise InputError(
+            f"--targets is for runs that ship the form {SPARSE_CPU!r}, and {str(directory.path)!r} "
+            f"ships {'none' if ships is None else repr(ships)}"
+        )
 
 
 def _complete(directory: RunDirectory) -> bool:
@@ -178,7 +204,12 @@ def _shipped(directory: RunDirectory, report: Report) -> Path:
     return directory.model if report.ships == "plain" else directory.variants[report.ships]
 
 
-def _pack(directory: RunDirectory, data: Data, sign: SigningKey | None) -> None:
+def _pack(
+    directory: RunDirectory,
+    data: Data,
+    sign: SigningKey | None,
+    targets: Sequence[str] | None,
+) -> None:
     """Pack the form that ships with the report, having checked that they belong together.
 
     The model card of the package is left in the run too.
@@ -202,5 +233,6 @@ def _pack(directory: RunDirectory, data: Data, sign: SigningKey | None) -> None:
         report=report,
         variant=report.ships or "plain",
         sign=sign,
+        libraries=libraries_for(targets) if report.ships == SPARSE_CPU else None,
     )
     write_text(directory.card, card)

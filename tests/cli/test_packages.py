@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from wfpipe.exporters.measuring.kernels_library import kernel_path, library_path, why_missing
+from wfpipe.exporters.measuring.platforms import platform_name
 from wfpipe.exporters.packaging.package import write_package
 from wfpipe.exporters.packaging.signing import read_signing_key
 from wfpipe.exporters.reading.archive import read_archive, write_archive
 from wfpipe.tests.cli.program import PROGRAM, environment, wfpipe
 from wfpipe.tests.exporters.package_samples import golden_inputs, write_model
+from wfpipe.tests.exporters.sparse_samples import make_sparse_package
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,21 @@ def test_keys_that_cannot_be_used_are_bad_input(folder: Path) -> None:
     assert done.returncode == 2
     assert "--sign 'a.pub.pem' is a public key" in done.stderr
     assert not (folder / "new").exists()
+
+
+@pytest.mark.skipif(library_path() is None, reason=why_missing())
+def test_what_runs_on_sparse_kernels_says_on_which(tmp_path: Path) -> None:
+    library = library_path()
+    assert library is not None
+    package, path = make_sparse_package(tmp_path), kernel_path(library)
+    verified = wfpipe("verify", package)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert f"sparse kernels, path {path} (" in verified.stdout
+    assert f"it holds kernels for {platform_name()}, not run here" in verified.stdout
+    profiled = wfpipe("profile", package, "--runs", 40, "--json")
+    assert profiled.returncode == 0, profiled.stderr
+    assert json.loads(profiled.stdout)["machine"]["kernels"] == path
+    assert f", sparse kernels {path}\n" in profiled.stderr
 
 
 def test_a_profile_is_the_baseline_of_the_next(folder: Path, tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from junitparser import JUnitXml
 
 from wfpipe.cli.console import Terminal
 from wfpipe.cli.results import Results, take_results
+from wfpipe.exporters.measuring.kernels_library import kernel_path, library_path, why_missing
 from wfpipe.support.errors import CheckFailed, InputError
 from wfpipe.tests.cli.program import wfpipe
 from wfpipe.tests.exporters.networks import write_linear
-from wfpipe.tests.exporters.package_samples import make_report
+from wfpipe.tests.exporters.package_samples import make_report, write_model
+from wfpipe.tests.exporters.sparse_samples import sparse_model
 
 FAILING, PASSING = make_report(), make_report(gates=[])
 
@@ -143,3 +145,24 @@ def test_a_model_of_a_fixed_batch_is_measured_at_that_batch(tmp_path):
     other = wfpipe("validate", *files, *runs, "validate.batches=1", folder=tmp_path)
     assert other.returncode == 2
     assert "takes inputs of shape [8, 5], it fails on [1, 5]" in other.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(library_path() is None, reason=why_missing())
+def test_a_model_on_sparse_kernels_is_measured_and_their_path_is_told(tmp_path):
+    library = library_path()
+    assert library is not None
+    path = kernel_path(library)
+    generator = np.random.default_rng(0)
+    pixels, y = generator.integers(0, 256, (24, 4, 5), np.uint8), np.arange(24) % 3
+    np.savez(tmp_path / "data.npz", x_train=pixels, y_train=y, x_test=pixels, y_test=y)
+    write_model(tmp_path / "sparse.onnx", sparse_model())
+    write_model(tmp_path / "dense.onnx")
+    files = ["sparse.onnx", "--against", "dense.onnx", "--data", "data.npz"]
+    result = wfpipe(
+        "validate", *files, "--set", "validate.runs=100", "--json", "--markdown", "m.md",
+        folder=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["environment"]["kernels"] == path
+    assert f"sparse kernels ran on the processor path {path}\n" in result.stderr
+    assert f"sparse kernels {path}" in (tmp_path / "m.md").read_text()

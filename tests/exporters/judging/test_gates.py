@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfpipe.exporters.documents.report import GateResult
-from wfpipe.exporters.judging.gates import check_gates, describe
+from wfpipe.exporters.judging.gates import check_gates, describe, machine
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import make_report, model_figures
 
@@ -156,3 +156,8 @@ def test_a_latency_says_on_what_it_was_measured_and_other_figures_do_not() -> No
     for name, ending in (("max_latency_ms", where), ("min_speedup", "")):
         gate = GateResult(name=name, wanted=1, got=2, passed=True)
         assert describe(gate, REPORT.environment) == describe(gate) + ending
+
+
+def test_the_path_of_sparse_kernels_belongs_to_the_machine() -> None:
+    environment = REPORT.environment.model_copy(update={"kernels": "avx2"})
+    assert machine(environment) == f"{machine(REPORT.environment)}, sparse kernels avx2"

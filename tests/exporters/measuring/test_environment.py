@@ -11,7 +11,11 @@ import pytest
 
 from wfpipe import __version__
 from wfpipe.exporters.measuring import environment
-from wfpipe.exporters.measuring.environment import describe_environment, processor_name
+from wfpipe.exporters.measuring.environment import (
+    describe_environment,
+    processor_name,
+    this_machine,
+)
 from wfpipe.exporters.measuring.session import SessionSettings
 
 
@@ -23,6 +27,13 @@ def test_environment_tells_versions_and_settings() -> None:
     assert (figures.provider, figures.device) == ("CPUExecutionProvider", "cuda:0")
     assert figures.python == platform.python_version()
     assert figures.cores >= 1
+    assert figures.kernels is None
+
+
+def test_environment_and_machine_tell_which_sparse_kernels_ran() -> None:
+    settings = SessionSettings("cpu", threads=1)
+    assert describe_environment(settings, "CPUExecutionProvider", "none", "neon").kernels == "neon"
+    assert (this_machine("avx2").kernels, this_machine().kernels) == ("avx2", None)
 
 
 def test_environment_names_neither_the_host_nor_a_path() -> None:

@@ -12,12 +12,17 @@ from wfpipe.exporters.measuring import kernels_library
 from wfpipe.exporters.measuring.kernels_library import (
     available,
     kernel_path,
+    lacks_kernels,
+    libraries_for,
     library_path,
+    path_in_use,
     register,
     why_missing,
 )
 from wfpipe.exporters.measuring.platforms import PLATFORMS, platform_name
 from wfpipe.support.errors import InputError
+from wfpipe.tests.exporters.package_samples import write_model
+from wfpipe.tests.exporters.sparse_samples import sparse_model
 
 OTHERS = [name for name in PLATFORMS if name != platform_name()]
 
@@ -82,6 +87,35 @@ def test_file_that_is_no_library_is_refused_in_one_line(libraries: Path) -> None
         with pytest.raises(InputError, match="cannot be used here") as caught:
             use(library)
         assert "\n" not in str(caught.value)
+
+
+def test_libraries_for_platforms_come_by_name_or_not_at_all(libraries: Path) -> None:
+    own, other = put(libraries, platform_name()), put(libraries, OTHERS[0])
+    assert libraries_for(None) == {platform_name(): own}
+    assert libraries_for([OTHERS[0]]) == {OTHERS[0]: other}
+    with pytest.raises(InputError, match=f"kernels for {OTHERS[1]} are not installed"):
+        libraries_for([OTHERS[0], OTHERS[1]])
+
+
+def test_only_a_missing_library_makes_a_model_lack_kernels(libraries: Path) -> None:
+    failure = "Fatal error: wfpipe:ToTiles(-1) is not a registered function/op"
+    assert lacks_kernels(failure)
+    assert not lacks_kernels("Fatal error: com.acme:Fast(-1) is not a registered function/op")
+    put(libraries, platform_name())
+    assert not lacks_kernels(failure)
+
+
+def test_path_in_use_is_that_of_models_with_kernels_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = write_model(tmp_path / "plain.onnx")
+    sparse = write_model(tmp_path / "sparse.onnx", sparse_model())
+    assert path_in_use([plain]) is None
+    if (library := library_path()) is not None:
+        assert path_in_use([plain, sparse]) == kernel_path(library)
+    monkeypatch.setattr(kernels_library, "LIBRARIES", tmp_path)
+    with pytest.raises(InputError, match="are not installed"):
+        path_in_use([plain, sparse])
 
 
 @pytest.mark.skipif(library_path() is None, reason=why_missing())

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from wfpipe.exporters.documents.report import VariantFigures
+from wfpipe.exporters.measuring.replay import run_samples
 from wfpipe.exporters.packaging.inspection import inspect_file
 from wfpipe.exporters.packaging.package import write_package
 from wfpipe.exporters.packaging.verify import verify_package
 from wfpipe.exporters.reading.archive import read_archive, unpack_archive, write_archive
-from wfpipe.exporters.reading.package_model import open_packable, run_samples
+from wfpipe.exporters.reading.package_model import open_packable
 from wfpipe.exporters.variants.ort_format import write_ort
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import (

@@ -15,10 +15,10 @@ import pytest
 from onnx import helper
 
 from wfpipe.exporters.documents.manifest import PackedFigures
+from wfpipe.exporters.measuring.replay import run_samples
 from wfpipe.exporters.packaging import infer
 from wfpipe.exporters.packaging.package import write_package
 from wfpipe.exporters.reading.archive import read_archive
-from wfpipe.exporters.reading.package_model import run_samples
 from wfpipe.exporters.reporting.writing import write_report
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import (

@@ -7,11 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from wfpipe.exporters.reading.package_model import load_model, run_samples
+from wfpipe.exporters.reading.package_model import load_model
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import (
     CLASSES,
-    golden_inputs,
     linear_model,
     metadata,
     preprocessing,
@@ -66,20 +65,6 @@ def test_initializers_listed_among_the_inputs_are_no_inputs() -> None:
     assert load_model(proto.SerializeToString(), "model").input.name == "input"
 
 
-def test_samples_run_one_by_one_as_numpy_says() -> None:
-    proto = linear_model()
-    weight, bias = (numpy_helper.to_array(tensor) for tensor in proto.graph.initializer)
-    inputs = golden_inputs(5)
-    outputs = run_samples(proto.SerializeToString(), inputs, "model")
-    wanted = inputs.reshape(5, -1).astype(np.float64) @ weight + bias
-    np.testing.assert_allclose(outputs, wanted, rtol=1e-5, atol=1e-5)
-
-
-def test_a_model_that_takes_one_sample_runs_many() -> None:
-    model = linear_model(batch=1).SerializeToString()
-    assert run_samples(model, golden_inputs(3), "model").shape == (3, 3)
-
-
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x0a", b"\xff" * 100, b"PK\3\4aaaa"])
 def test_what_is_no_model_is_refused(content: bytes) -> None:
     with pytest.raises(InputError, match="model 'a' is not an ONNX model"):
@@ -131,35 +116,6 @@ def test_a_model_of_two_inputs_or_outputs_is_refused() -> None:
 def test_an_input_that_is_no_batch_is_refused(source: onnx.ValueInfoProto, words: str) -> None:
     with pytest.raises(InputError, match=words):
         load(one_node("Identity", inputs=[source], outputs=[value("b", ["batch", 3])]))
-
-
-def test_a_model_that_does_not_run_is_refused_in_one_line(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    proto = one_node("NoSuchOp", inputs=[value("a", ["n", 3])], outputs=[value("b", ["n", 3])])
-    model = proto.SerializeToString()
-    with pytest.raises(InputError, match="model 'a' does not run in ONNX Runtime") as caught:
-        run_samples(model, np.zeros((1, 3), np.float32), "model 'a'")
-    assert "\n" not in str(caught.value)
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("kind", [TensorProto.STRING, TensorProto.COMPLEX64])
-def test_outputs_that_are_no_numbers_are_refused(kind: int) -> None:
-    source, result = value("a", ["n", 3]), value("b", ["n", 3], kind)
-    proto = one_node("Cast", inputs=[source], outputs=[result], to=kind)
-    model = proto.SerializeToString()
-    with pytest.raises(InputError):
-        run_samples(model, np.zeros((1, 3), np.float32), "model")
-
-
-def test_outputs_that_are_no_rows_are_refused() -> None:
-    proto = one_node(
-        "ReduceSum", inputs=[value("a", ["n", 3])], outputs=[value("b", [])], keepdims=0
-    )
-    model = proto.SerializeToString()
-    with pytest.raises(InputError, match="must have one row for each sample"):
-        run_samples(model, np.zeros((2, 3), np.float32), "model")
 
 
 def outside(name: str) -> TensorProto:

@@ -32,6 +32,13 @@ def test_later_layers_win():
         ("export.variants=fp16,ort", "export", "variants", ["fp16", "ort"]),
         ("export.pick=most-accurate", "export", "pick", "most-accurate"),
         ("export.int8_exclude=fc*", "export", "int8_exclude", ["fc*"]),
+        (
+            "export.targets=linux-x86_64, macos-arm64",
+            "export",
+            "targets",
+            ["linux-x86_64", "macos-arm64"],
+        ),
+        ("export.targets=null", "export", "targets", None),
         ("model.options={hidden: [40, 20]}", "model", "options", {"hidden": [40, 20]}),
     ],
 )
@@ -92,6 +99,9 @@ def test_steps_default_to_half_of_the_epochs():
         ({"data": {"augment": ["crop", "resized-crop"]}}, "not both"),
         ({"export": {"variants": ["int4"]}}, r"export\.variants"),
         ({"export": {"variants": ["ort", "ort"]}}, "variants must differ, got ort, ort"),
+        ({"export": {"targets": ["linux-x86"]}}, "'linux-x86': did you mean 'linux-x86_64'"),
+        ({"export": {"targets": ["macos-arm64"] * 2}}, "platforms that differ"),
+        ({"export": {"targets": []}}, "platforms that differ, got "),
         ({"export": {"pick": "smalest"}}, "did you mean 'smallest'"),
         ({"export": {"calibration_samples": 0}}, "calibration_samples must be greater than 0"),
         ({"validate": {"runs": 99}}, "validate.runs must be greater than or equal to 100"),
