@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -55,10 +56,21 @@ class Recipe(Section):
         """Return the recipe as YAML, every key with its value."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None)
 
-    def digest(self) -> str:
-        """Return the SHA-256 of the recipe in hex; where the run is written does not count."""
+    def digest(self, keys: Mapping[str, Iterable[str]] | None = None) -> str:
+        """Return the SHA-256 of the recipe in hex; where the run is written does not count.
+
+        Args:
+            keys: sections and their keys that count, those of a recipe that an earlier version
+                wrote, which knew fewer; None: all.
+        """
         content = self.to_dict()
-        del content["run"]["out"]
+        if keys is not None:
+            content = {
+                section: {key: content[section][key] for key in names if key in content[section]}
+                for section, names in keys.items()
+                if section in content
+            }
+        content.get("run", {}).pop("out", None)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -55,9 +55,28 @@ class RunDirectory:
         Raises:
             InputError: when there is no run here.
         """
+        return resolve(self._written())
+
+    def stored_digest(self, recipe: Recipe) -> str:
+        """Return the digest that ``recipe`` had for the version of wfpipe that began the run.
+
+        Keys that this version added since then stand in no recipe of that run and do not count.
+
+        Raises:
+            InputError: when there is no run here, or one of such keys has not its default.
+        """
+        written = self._written()
+        changed = resolve(written).differences(recipe)
+        if changed:
+            raise InputError(
+                f"cannot resume {str(self.path)!r} with another recipe: " + "; ".join(changed)
+            )
+        return recipe.digest(written)
+
+    def _written(self) -> Values:
         if not self.recipe.is_file():
             raise InputError(f"{str(self.path)!r} holds no run: {self.recipe.name} is not there")
-        return resolve(read_recipe_file(self.recipe))
+        return read_recipe_file(self.recipe)
 
     def check_free(self, *, overwrite: bool) -> None:
         """Refuse a folder that holds a run already, or one that cannot be written to.

@@ -100,6 +100,7 @@ def open_job(
     state = fresh
     if resume and directory.checkpoint.exists():
         state = load_state(directory.checkpoint)
+        fresh.recipe_digest = directory.stored_digest(recipe)
         _check_same(state, fresh, reporter)
         units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
         check_state(state, directory.checkpoint, module, weights, units)
@@ -184,8 +185,8 @@ def _check_same(state: State, fresh: State, reporter: Reporter) -> None:
             raise InputError(f"cannot resume: the {name} changed since the run began")
     if state.recipe_digest != fresh.recipe_digest:
         raise InputError(
-            "cannot resume: recipe.yaml was changed, or this version of wfpipe knows other "
-            "settings than the one that began the run; start again with --overwrite"
+            "cannot resume: recipe.yaml was changed since the run began; "
+            "start again with --overwrite"
         )
     if state.device != fresh.device:
         reporter.warn(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -8,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from wfpipe.pipeline.recipe.reading import resolve
+from wfpipe.pipeline.runs.state import load_state
 from wfpipe.tests.cli.program import start, wfpipe
 
 JOB = ["prune-and-export", "--epochs", 4, "--set", "prune.steps=2", "--set", "validate.runs=100"]
@@ -90,6 +94,48 @@ def test_resuming_with_another_recipe_says_what_differs(uninterrupted):
     result = wfpipe("prune-and-export", "--out", uninterrupted, "--resume", "--sparsity", 0.5)
     assert result.returncode == 2
     assert "prune.sparsity was 0.9 and is now 0.5" in result.stderr
+
+
+@pytest.fixture
+def of_earlier_version(uninterrupted: Path, tmp_path: Path) -> Path:
+    """A run, not packed yet, of a version that did not know ``prune.tune_damping``."""
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run)
+    (run / "package.zip").unlink()
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    del recipe["prune"]["tune_damping"]
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    state = load_state(run / "checkpoint.pt")
+    state.recipe_digest = resolve(recipe).digest(recipe)
+    state.save(run / "checkpoint.pt", run / "log.jsonl")
+    return run
+
+
+def test_a_run_of_an_earlier_version_with_fewer_keys_is_continued(of_earlier_version):
+    result = wfpipe("prune-and-export", "--out", of_earlier_version, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert (of_earlier_version / "package.zip").exists()
+
+
+def test_a_run_of_an_earlier_version_is_not_continued_with_a_key_set_anew(of_earlier_version):
+    setting = ["--set", "prune.tune_damping=true"]
+    result = wfpipe("prune-and-export", "--out", of_earlier_version, "--resume", *setting)
+    assert result.returncode == 2
+    assert "prune.tune_damping was False and is now True" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "change", [{"damping": 1e-3}, {"tune_damping": True}, {"tune_damping": False}, {"swaps": None}]
+)
+def test_a_run_whose_stored_recipe_was_edited_is_refused(of_earlier_version, change):
+    path = of_earlier_version / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    recipe["prune"] |= change
+    recipe["prune"] = {key: value for key, value in recipe["prune"].items() if value is not None}
+    path.write_text(yaml.safe_dump(recipe))
+    result = wfpipe("prune-and-export", "--out", of_earlier_version, "--resume")
+    assert result.returncode == 2
+    assert "recipe.yaml was changed" in result.stderr
 
 
 def test_a_folder_that_holds_a_run_is_refused(uninterrupted):
