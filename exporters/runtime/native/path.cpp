@@ -13,7 +13,8 @@ namespace wfpipe {
 
 extern const Path WFPIPE_JOIN(path_, WFPIPE_NAME);
 const Path WFPIPE_JOIN(path_, WFPIPE_NAME) = {
-    WFPIPE_TEXT(WFPIPE_NAME), kLanes, convolve, depthwise, pool_max, pool_average, transpose, sum,
+    WFPIPE_TEXT(WFPIPE_NAME), kLanes, convolve, for_registers<Filtered>, for_registers<PooledLargest>,
+    for_registers<PooledSum>, transpose, sum,
 };
 
 }  // namespace wfpipe

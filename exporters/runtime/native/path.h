@@ -10,7 +10,7 @@ constexpr int kMaxRegisters = 8;       // of accumulators: a tile's floats are u
 constexpr int kMaxLanes = 16;          // floats of a vector on any path
 constexpr int kMaxTile = kMaxRegisters * kMaxLanes;
 constexpr int kScratch = 12 * 1024;    // floats on the stack for a chunk's packed rows
-constexpr int kStage = 12 * 1024;      // floats on the stack for a channel's surroundings
+constexpr int kStage = 6 * 1024;       // floats on the stack for a channel's surroundings
 
 enum class Act : int32_t { none, clamp, hardswish, hardsigmoid, sigmoid, silu, leaky, gelu };
 
@@ -21,11 +21,11 @@ struct Activation {
 
 // One step of laying a channel's surroundings of a tile out in the stage, floats counted.
 struct StageStep {
-  enum Kind : int32_t { copy, gather, fill };
+  enum Kind : int32_t { copy, evens, odds, gather, fill };
   Kind kind;
   int32_t count;  // of floats written
   int32_t tile;   // of the input: where they come from
-  int32_t from;   // copy: lane of the first; gather: their lanes, as an index of Stage::lanes
+  int32_t from;   // lane of the first (odds: less one); gather: where Stage::lanes has them
   int32_t to;     // in the stage
 };
 
@@ -104,7 +104,8 @@ struct WindowJob {
   const Stage* stage;
   int64_t tile;
   int64_t channel_floats, tile_floats;
-  int32_t floats, mask_start, taps, first_channel, last_channel;
+  int32_t floats, mask_start, rows, columns;  // of the window
+  int32_t first_channel, last_channel;
   Activation activation;
 };
 

@@ -1,24 +1,10 @@
 // Moving and adding floats.
 #pragma once
 #include "simd.h"
+#include "simd_shuffle.h"
 
 namespace wfpipe {
 namespace {
-
-// a and b riffled like cards: the first halves of both, then the second halves.
-WFPIPE_INLINE void riffle(Vector a, Vector b, Vector& first, Vector& second) {
-#if WFPIPE_LANES == 4
-  first = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-  second = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#elif WFPIPE_LANES == 8
-  first = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-  second = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-  first = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  second = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                                   31);
-#endif
-}
 
 // A square of as many rows as a vector has lanes: riffled log2(lanes) times, it is transposed.
 WFPIPE_INLINE void transpose_square(const float* from, int64_t from_pitch, float* to,

@@ -95,18 +95,13 @@ WFPIPE_INLINE void look_ahead(const Part& part, const TileJob& job, int32_t c, P
   place.lines = channels ? (next.rows * job.floats / kLine + channels - 1) / channels : 0;
 }
 
-// All output channels of a part, at one tile.
-void convolve(const Part& part, const TileJob& job) {
-  alignas(64) float scratch[kScratch];
+// All chunks of a part at one tile; rows_of(chunk) gives a chunk's input rows.
+template <class RowsOf>
+WFPIPE_INLINE void multiply_chunks(const Part& part, const TileJob& job, const RowsOf& rows_of) {
   const Multiply run_of = kMultiply[job.floats / kLanes];
   for (int32_t c = 0; c < part.chunk_count; ++c) {
     const Chunk& chunk = part.chunks[c];
-    const float* rows = job.input + job.tile * job.tile_floats +
-                        chunk.first_channel * static_cast<int64_t>(job.floats);
-    if (job.stage) {
-      kPack[job.floats / kLanes](chunk, job, scratch);
-      rows = scratch;
-    }
+    const float* rows = rows_of(chunk);
     Place place = {c == 0, c + 1 == part.chunk_count, nullptr, 0};
     if (!job.stage) look_ahead(part, job, c, place);
     const Entry* entry = chunk.entries;
@@ -116,6 +111,25 @@ void convolve(const Part& part, const TileJob& job) {
       order += chunk.runs[r].rows;
     }
   }
+}
+
+__attribute__((noinline)) void convolve_packed(const Part& part, const TileJob& job) {
+  alignas(64) float scratch[kScratch];
+  Staging staging(job);
+  const Pack pack_rows = kPack[job.floats / kLanes];
+  multiply_chunks(part, job, [&](const Chunk& chunk) {
+    pack_rows(chunk, job, staging, scratch);
+    return scratch;
+  });
+}
+
+// All output channels of a part at one tile.
+void convolve(const Part& part, const TileJob& job) {
+  if (job.stage) return convolve_packed(part, job);
+  const float* tile = job.input + job.tile * job.tile_floats;
+  multiply_chunks(part, job, [&](const Chunk& chunk) {
+    return tile + chunk.first_channel * static_cast<int64_t>(job.floats);
+  });
 }
 
 }  // namespace

@@ -4,42 +4,86 @@
 
 #include "path.h"
 #include "simd.h"
+#include "simd_shuffle.h"
 
 namespace wfpipe {
 namespace {
 
-WFPIPE_INLINE void copy_floats(float* to, const float* from, int32_t count) {
-  int32_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) store(to + i, load(from + i));
-  if (i == count) return;
-  if (count >= kLanes) {
-    store(to + count - kLanes, load(from + count - kLanes));
-  } else {
-    for (; i < count; ++i) to[i] = from[i];
-  }
-}
+// One load and store of staging a channel.
+struct Move {
+  int32_t from, to;
+};
 
-// Lay out one channel's surroundings of a tile.
-template <class Job>
-WFPIPE_INLINE void lay_out(const Job& job, int64_t c, float* to) {
-  const Stage& stage = *job.stage;
-  const float* channel = job.input + c * job.channel_floats;
-  const StageStep* end = stage.steps + stage.first[job.tile + 1];
-  for (const StageStep* step = stage.steps + stage.first[job.tile]; step != end; ++step) {
-    const float* from = channel + step->tile * job.tile_floats;
-    const uint16_t* lanes = stage.lanes + step->from;
-    float* target = to + step->to;
-    switch (step->kind) {
-      case StageStep::copy: copy_floats(target, from + step->from, step->count); break;
-      case StageStep::gather:
-        for (int32_t i = 0; i < step->count; ++i) target[i] = from[lanes[i]];
-        break;
-      case StageStep::fill:
-        for (int32_t i = 0; i < step->count; ++i) target[i] = stage.fill;
-        break;
+// A channel's surroundings of a tile, and the moves that lay them out, which are the same for all
+// channels. Made once for a tile; what lies outside of the image is filled in then.
+class Staging {
+ public:
+  template <class Job>
+  explicit Staging(const Job& job) : input_(job.input), channel_floats_(job.channel_floats) {
+    const Stage& stage = *job.stage;
+    const StageStep* const begin = stage.steps + stage.first[job.tile];
+    const StageStep* const end = stage.steps + stage.first[job.tile + 1];
+    for (int kind = 0; kind < kKinds; ++kind) {
+      for (const StageStep* step = begin; step != end; ++step) {
+        add(stage, *step, kind, static_cast<int32_t>(step->tile * job.tile_floats));
+      }
+      ends_[kind] = count_;
     }
   }
-}
+
+  // The channel laid out for this turn. There are two places, so that a channel can be laid out
+  // while the one before it is used: what has just been stored cannot be loaded at other bounds.
+  const float* floats(int64_t turn) const { return floats_[turn & 1]; }
+  WFPIPE_INLINE void lay_out(int64_t c, int64_t turn) { lay_out(c, floats_[turn & 1]); }
+  WFPIPE_INLINE void lay_out(int64_t c, float* to) const {
+    const float* from = input_ + c * channel_floats_;
+    int32_t i = 0;
+    for (; i < ends_[0]; ++i) store(to + moves_[i].to, load(from + moves_[i].from));
+    for (; i < ends_[1]; ++i) store(to + moves_[i].to, second<false>(from + moves_[i].from));
+    for (; i < ends_[2]; ++i) store(to + moves_[i].to, second<true>(from + moves_[i].from));
+    for (; i < ends_[3]; ++i) to[moves_[i].to] = from[moves_[i].from];
+  }
+
+ private:
+  enum { kWhole, kEvens, kOdds, kSingle, kKinds };
+
+  template <bool Odd>
+  static WFPIPE_INLINE Vector second(const float* from) {
+    return every_second<Odd>(load(from), load(from + kLanes));
+  }
+
+  void add(const Stage& stage, const StageStep& step, int kind, int32_t tile) {
+    if (step.kind == StageStep::fill) {
+      for (int32_t i = 0; kind == 0 && i < step.count; ++i) {
+        floats_[0][step.to + i] = floats_[1][step.to + i] = stage.fill;
+      }
+      return;
+    }
+    const bool whole = step.kind != StageStep::gather && step.count >= kLanes;
+    if (kind != (whole ? static_cast<int>(step.kind) : static_cast<int>(kSingle))) return;
+    const int32_t stride = step.kind == StageStep::copy ? 1 : 2;
+    if (whole) {  // the last vector lies over some that are there
+      for (int32_t i = 0; i < step.count; i += kLanes) {
+        const int32_t at = i + kLanes > step.count ? step.count - kLanes : i;
+        moves_[count_++] = {tile + step.from + at * stride, step.to + at};
+      }
+      return;
+    }
+    for (int32_t i = 0; i < step.count; ++i) {
+      const bool copy = step.kind == StageStep::copy;
+      const int32_t lane = copy ? step.from + i : stage.lanes[step.from + i];
+      moves_[count_++] = {tile + lane, step.to + i};
+    }
+  }
+
+  const float* input_;
+  int64_t channel_floats_;
+  int32_t ends_[kKinds] = {}, count_ = 0;
+  alignas(64) float floats_[2][kStage];
+  Move moves_[kStage];  // each writes a float that no other does
+};
+
+static_assert(StageStep::copy == 0 && StageStep::evens == 1 && StageStep::odds == 2, "as kKinds");
 
 template <class Job>
 WFPIPE_INLINE const uint32_t* mask_of(const Job& job, const Tap& tap) {
@@ -65,26 +109,25 @@ WFPIPE_INLINE void copy_tap(float* to, const float* from, const uint32_t* mask) 
 
 // The rows of a chunk, one after the other.
 template <int R>
-void pack(const Chunk& chunk, const TileJob& job, float* rows) {
+void pack(const Chunk& chunk, const TileJob& job, Staging& staging, float* rows) {
   constexpr int T = R ? R * kLanes : 1;
-  alignas(64) float surroundings[kStage];
   const uint16_t* tap = chunk.taps;
-  for (int32_t c = 0; c < chunk.packed_count; ++c) {
-    const Packed& packed = chunk.packed[c];
-    if (job.stage->direct) {
-      lay_out(job, packed.channel, rows);
-      rows += T;
-      continue;
-    }
-    lay_out(job, packed.channel, surroundings);
-    for (int32_t i = 0; i < packed.taps; ++i, ++tap, rows += T) {
+  const int32_t count = chunk.packed_count;
+  if (job.stage->direct) {
+    for (int32_t c = 0; c < count; ++c) staging.lay_out(chunk.packed[c].channel, rows + c * T);
+    return;
+  }
+  if (count) staging.lay_out(chunk.packed[0].channel, int64_t{0});
+  for (int32_t c = 0; c < count; ++c) {
+    if (c + 1 < count) staging.lay_out(chunk.packed[c + 1].channel, int64_t{c} + 1);
+    for (int32_t i = 0; i < chunk.packed[c].taps; ++i, ++tap, rows += T) {
       const Tap& where = job.stage->taps[*tap];
-      copy_tap<R>(rows, surroundings + where.from, mask_of(job, where));
+      copy_tap<R>(rows, staging.floats(c) + where.from, mask_of(job, where));
     }
   }
 }
 
-using Pack = void (*)(const Chunk&, const TileJob&, float*);
+using Pack = void (*)(const Chunk&, const TileJob&, Staging&, float*);
 const Pack kPack[kMaxRegisters + 1] = {pack<0>, pack<1>, pack<2>, pack<3>, pack<4>,
                                        pack<5>, pack<6>, pack<7>, pack<8>};
 

@@ -35,6 +35,7 @@ SparseConv::SparseConv(const ConvSpec& spec, const SparseMatrix& weights, std::v
   if (window.sized) {
     in_ = tiling(window.inputs()), out_ = tiling(window.outputs());
     floats = out_.floats;
+    require(in_.image(spec.in_channels) <= INT32_MAX, "an image is larger than 2^31 floats");
     if (!window.pointwise()) stage_.emplace(window, in_, out_, 0.0f);
   }
   if (bias_.empty()) bias_.assign(static_cast<size_t>(spec.out_channels), 0.0f);
@@ -62,7 +63,7 @@ void SparseConv::run(const float* x, const float* residual, float* y, int64_t im
   const int64_t count = static_cast<int64_t>(parts.size());
   const Stage stage = stage_ ? stage_->view() : Stage{};
   const Tiling& in = spec_.window.sized ? in_ : out;
-  const int64_t image_floats = in.tiles * spec_.in_channels * in.floats;
+  const int64_t image_floats = in.image(spec_.in_channels);
   const int64_t tile_floats = spec_.out_channels * out.floats;
   parallel.over(static_cast<size_t>(images * out.tiles * count), [&](size_t item) {
     const int64_t i = static_cast<int64_t>(item);

@@ -40,7 +40,7 @@ StagePlan::StagePlan(const Window& window, const Tiling& in, const Tiling& out, 
 }
 
 Stage StagePlan::view() const {
-  const bool direct = taps_.size() == 1 && taps_[0].mask < 0;
+  const bool direct = taps_.size() == 1 && taps_[0].mask < 0 && taps_[0].from == 0;
   return {steps_.data(), first_.data(), lanes_.data(), taps_.data(), masks_.data(),
           static_cast<int32_t>(mask_size_), static_cast<int32_t>(period_), direct, fill_};
 }
@@ -97,8 +97,9 @@ bool StagePlan::arrange(const Window& window, bool shared) {
   }
   int64_t size = 0;
   for (Array& array : arrays_) {
-    array.place = size;
-    size += (out_.floats + array.high - array.low + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
+    array.place = size + (array.low % kMaxLanes + kMaxLanes) % kMaxLanes;  // shift 0 is aligned
+    size = array.place + out_.floats + array.high - array.low;
+    size = (size + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
     if (size > kStage) return false;
   }
   for (size_t t = 0; t < taps_.size(); ++t) {
@@ -160,8 +161,7 @@ void StagePlan::by_rows(const Window& window, const Array& array, int64_t first)
 }
 
 void StagePlan::fill(int64_t count, int64_t to) {
-  if (count <= 0) return;
-  steps_.push_back({StageStep::fill, static_cast<int32_t>(count), 0, 0, static_cast<int32_t>(to)});
+  if (count > 0) step(StageStep::fill, count, 0, 0, to);
 }
 
 // Input positions at equal distances, out of one tile after the other.
@@ -170,23 +170,31 @@ void StagePlan::take(int64_t position, int64_t stride, int64_t count, int64_t to
     const int64_t tile = position / in_.floats, lane = position % in_.floats;
     const int64_t here = std::min(count, (in_.floats - lane - 1) / stride + 1);
     if (stride == 1) {
-      steps_.push_back({StageStep::copy, static_cast<int32_t>(here), static_cast<int32_t>(tile),
-                        static_cast<int32_t>(lane), static_cast<int32_t>(to)});
+      step(StageStep::copy, here, tile, lane, to);
+    } else if (stride == 2 && here >= path().lanes) {
+      step(lane % 2 ? StageStep::odds : StageStep::evens, here, tile, lane / 2 * 2, to);
     } else {
-      const bool more = steps_.size() > static_cast<size_t>(first_.back()) &&
-                        steps_.back().kind == StageStep::gather && steps_.back().tile == tile &&
-                        steps_.back().to + steps_.back().count == to;
-      if (!more) {
-        steps_.push_back({StageStep::gather, 0, static_cast<int32_t>(tile),
-                          static_cast<int32_t>(lanes_.size()), static_cast<int32_t>(to)});
-      }
-      steps_.back().count += static_cast<int32_t>(here);
-      for (int64_t i = 0; i < here; ++i) {
-        lanes_.push_back(static_cast<uint16_t>(lane + i * stride));
-      }
+      gather(here, tile, lane, stride, to);
     }
     position += here * stride, count -= here, to += here;
   }
+}
+
+// Lanes at equal distances one by one, together with those before them where they follow these.
+void StagePlan::gather(int64_t count, int64_t tile, int64_t lane, int64_t stride, int64_t to) {
+  const bool more = steps_.size() > static_cast<size_t>(first_.back()) &&
+                    steps_.back().kind == StageStep::gather && steps_.back().tile == tile &&
+                    steps_.back().to + steps_.back().count == to;
+  if (!more) step(StageStep::gather, 0, tile, static_cast<int64_t>(lanes_.size()), to);
+  steps_.back().count += static_cast<int32_t>(count);
+  for (int64_t i = 0; i < count; ++i) {
+    lanes_.push_back(static_cast<uint16_t>(lane + i * stride));
+  }
+}
+
+void StagePlan::step(StageStep::Kind kind, int64_t count, int64_t tile, int64_t from, int64_t to) {
+  steps_.push_back({kind, static_cast<int32_t>(count), static_cast<int32_t>(tile),
+                    static_cast<int32_t>(from), static_cast<int32_t>(to)});
 }
 
 }  // namespace wfpipe

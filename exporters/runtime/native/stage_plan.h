@@ -33,6 +33,8 @@ class StagePlan {
   void by_rows(const Window& window, const Array& array, int64_t first);
   void fill(int64_t count, int64_t to);
   void take(int64_t position, int64_t stride, int64_t count, int64_t to);
+  void gather(int64_t count, int64_t tile, int64_t lane, int64_t stride, int64_t to);
+  void step(StageStep::Kind kind, int64_t count, int64_t tile, int64_t from, int64_t to);
 
   Tiling in_, out_;
   float fill_;

@@ -7,6 +7,8 @@ namespace wfpipe {
 struct Tiling {
   int64_t positions, tiles;
   int32_t floats;  // T: of a row of a tile
+
+  int64_t image(int64_t channels) const { return tiles * channels * floats; }  // floats of it
 };
 
 // The tiling of so many positions on the path in use: T is 1 to 8 vectors, 1 where there is one

@@ -54,7 +54,8 @@ void WindowFold::run(const float* x, const float* residual, float* y, int64_t im
                                                   : path().depthwise;
   const int64_t wanted = (kItems + out_.tiles - 1) / out_.tiles;
   const int64_t parts = std::max<int64_t>(1, std::min(wanted, channels / kMinChannels));
-  const int64_t image_floats = in_.tiles * channels * in_.floats;
+  const int64_t image_floats = in_.image(channels);
+  require(image_floats <= INT32_MAX, "an image is larger than 2^31 floats");
   const int64_t tile_floats = channels * out_.floats;
   const Stage stage = stage_.view();
   parallel.over(static_cast<size_t>(images * out_.tiles * parts), [&](size_t item) {
@@ -73,7 +74,8 @@ void WindowFold::run(const float* x, const float* residual, float* y, int64_t im
     job.tile_floats = channels * in_.floats;
     job.floats = out_.floats;
     job.mask_start = static_cast<int32_t>(job.tile * job.floats % stage.period);
-    job.taps = static_cast<int32_t>(spec_.window.taps());
+    job.rows = static_cast<int32_t>(spec_.window.y.kernel);
+    job.columns = static_cast<int32_t>(spec_.window.x.kernel);
     job.first_channel = static_cast<int32_t>(channels * part / parts);
     job.last_channel = static_cast<int32_t>(channels * (part + 1) / parts);
     job.activation = spec_.activation;
