@@ -289,16 +289,12 @@ def _check_sparse_conv(node: NodeProto, found: Attributes, constants: _Constants
     )
     if values.raw is None or gaps.raw is None or rows.raw is None:
         raise ValueError("values, gaps and rows must be stored as raw bytes")
-    _check_entries(
-        np.frombuffer(rows.raw(), "<i4"), np.frombuffer(gaps.raw(), np.uint8), columns
-    )
+    _check_entries(np.frombuffer(rows.raw(), "<i4"), np.frombuffer(gaps.raw(), np.uint8), columns)
     _check_bias(node, 4, outputs, constants)
     return outputs * columns * _DENSE_BYTES
 
 
-def _check_entries(
-    rows: npt.NDArray[np.int32], gaps: npt.NDArray[np.uint8], columns: int
-) -> None:
+def _check_entries(rows: npt.NDArray[np.int32], gaps: npt.NDArray[np.uint8], columns: int) -> None:
     """Check that every entry lies in a row and a column of its own."""
     if rows[0] != 0 or rows[-1] != len(gaps):
         raise ValueError(f"rows must begin with 0 and end with {len(gaps)}, the number of values")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 HANG_S = 10.0  # of the worker's own time
 STUCK_S = 60.0  # on the clock: other programs may have the processor
-START_S = 120.0  # until a worker has imported the program
+START_S = 600.0  # until a worker has imported the program
 BATCH = 2000  # inputs of one worker
 
 
@@ -69,9 +69,7 @@ def plan_of(
         first, count = arguments.only, 1
     if count is None:
         count = 10**12 if arguments.seconds else 1000
-    return Plan(
-        arguments.seed, first, count, arguments.seconds, command, environment, keep
-    )
+    return Plan(arguments.seed, first, count, arguments.seconds, command, environment, keep)
 
 
 def drive(plan: Plan) -> int:
@@ -99,9 +97,7 @@ def drive(plan: Plan) -> int:
     return failures
 
 
-def _read_batch(
-    plan: Plan, numbers: range, until: float
-) -> Iterator[tuple[int, str, str | None]]:
+def _read_batch(plan: Plan, numbers: range, until: float) -> Iterator[tuple[int, str, str | None]]:
     """Yield number, target and fault of each input, with a new worker after each that broke."""
     waiting = list(reversed(numbers))
     while waiting and time.monotonic() < until:

@@ -27,6 +27,7 @@ from wfpipe.tests.fuzz.driver import add_arguments, drive, plan_of
 if TYPE_CHECKING:
     from wfpipe.tests.fuzz.targets import Target
 
+
 def main() -> int:
     """Parse the arguments; run as the parent, or as a worker."""
     parser = argparse.ArgumentParser(

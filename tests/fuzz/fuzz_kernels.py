@@ -1,4 +1,4 @@
-"""Feed the sparse kernels mutated models, as many as asked: nothing may be touched that is not theirs.
+"""Feed the sparse kernels mutated models, as many as asked: they must touch nothing but their own.
 
     python tests/fuzz/fuzz_kernels.py --count 100000 --seed 1
     python tests/fuzz/fuzz_kernels.py --seed 1 --only 4711      one model again, as it was
@@ -29,9 +29,9 @@ import onnxruntime as ort
 
 from wfpipe.exporters.reading.package_model import parse_model
 from wfpipe.support.errors import InputError
+from wfpipe.tests.exporters.kernel_samples import kernel_models
 from wfpipe.tests.exporters.runtime.library import COMPILER, kernels
 from wfpipe.tests.fuzz.driver import BATCH, add_arguments, drive, plan_of
-from wfpipe.tests.exporters.kernel_samples import kernel_models
 from wfpipe.tests.fuzz.mutate_kernels import mutate_kernel_model
 
 PATHS = ("baseline", "avx2", "wide", "avx512", "neon")  # those that a processor lacks: its best

@@ -203,9 +203,7 @@ def test_a_function_under_the_name_of_an_operator_is_refused(
     proto = layer()
     body = [helper.make_node("Identity", ["x"], ["y"])]
     opsets = [helper.make_opsetid("", 20)]
-    proto.functions.append(
-        helper.make_function("wfpipe", "ToTiles", ["x"], ["y"], body, opsets)
-    )
+    proto.functions.append(helper.make_function("wfpipe", "ToTiles", ["x"], ["y"], body, opsets))
     assert "has a function of the domain 'wfpipe'" in refused(proto, monkeypatch)
 
 
