@@ -67,7 +67,7 @@ def test_what_the_checks_let_pass_and_the_kernels_refuse_is_a_failure(
     monkeypatch.setattr(fuzz_kernels, "parse_model", lambda content, what: None)
     content = next(
         made
-        for made in map(lambda number: fuzz_kernels.make(3, number), range(1000))
+        for made in (fuzz_kernels.make(3, number) for number in range(1000))
         if _refused_by_kernels(made)
     )
     assert "the checks let pass" in str(fuzz_kernels.run(content, kernels()))
