@@ -42,7 +42,8 @@ def _replace(node: NodeProto, graph: GraphProto, tensors: dict[str, TensorProto]
     elif node.op_type == "TileGlobalAverage":
         operator = "GlobalAveragePool"
     else:
-        flat = node.op_type == "FromTiles" and len(node.input) == 1 and "spatial" not in found
+        spatial = found["spatial"].ints if "spatial" in found else ()
+        flat = node.op_type == "FromTiles" and len(node.input) == 1 and not spatial
         operator = "Flatten" if flat else "Identity"
     del node.input[:], node.attribute[:]
     node.domain, node.op_type = "", operator

@@ -25,7 +25,7 @@ _WEIGHT_INPUTS = {
     "FusedConv": (1,), "FusedGemm": (0, 1), "FusedMatMul": (0, 1),
     "QLinearConv": (3,), "QLinearMatMul": (0, 3), "QGemm": (0, 3), "TileDepthwise": (1,),
 }  # fmt: skip
-"""By operator; in the last two lines of ONNX Runtime's optimiser and of the sparse kernels."""
+"""By operator; ONNX Runtime's optimiser and the sparse kernels have those of the last two lines."""
 _SPARSE_VALUES = 1  # input of a SparseConv
 _PASS_THROUGH = {"Transpose", "Identity"}
 

@@ -1,4 +1,4 @@
-"""Small models with nodes of the sparse kernels, of every operator, that tests and fuzzing share."""
+"""Small models with nodes of the sparse kernels, of every operator, for tests and fuzzing."""
 
 from __future__ import annotations
 

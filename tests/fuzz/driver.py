@@ -17,7 +17,7 @@ from pathlib import Path
 
 HANG_S = 10.0  # of the worker's own time
 STUCK_S = 60.0  # on the clock: other programs may have the processor
-START_S = 120.0  # until a worker has imported the program
+START_S = 600.0  # until a worker has imported the program
 BATCH = 2000  # inputs of one worker
 
 

@@ -1,4 +1,4 @@
-"""Feed the sparse kernels mutated models, as many as asked: they touch only what is theirs.
+"""Feed the sparse kernels mutated models, as many as asked: they must touch nothing but their own.
 
     python tests/fuzz/fuzz_kernels.py --count 100000 --seed 1
     python tests/fuzz/fuzz_kernels.py --seed 1 --only 4711      one model again, as it was
