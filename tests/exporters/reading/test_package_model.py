@@ -11,7 +11,6 @@ from wfpipe.exporters.reading.package_model import load_model
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import (
     CLASSES,
-    golden_inputs,
     linear_model,
     metadata,
     preprocessing,
