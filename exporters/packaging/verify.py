@@ -95,10 +95,9 @@ def verify_package(path: Path, public_key: PublicKey | None = None) -> VerifyRes
     """Check a package: its files against the manifest, its model against the golden samples.
 
     No library of the package is ever loaded: a model that runs on sparse kernels is run on those
-    of the installed wfpipe. The limits on what is read are those of
-    :mod:`exporters.reading.archive` and of this module. The model is looked through for references
-    to other files before ONNX Runtime opens it. No part of the work holds more than one copy of
-    the model in memory.
+    of the installed wfpipe. The limits on what is read are those of :mod:`exporters.reading.archive` and of this module.
+    The model is looked through for references to other files before ONNX Runtime opens it. No part
+    of the work holds more than one copy of the model in memory.
 
     Args:
         path: the package.
@@ -133,7 +132,7 @@ def checked_package(path: Path, public_key: PublicKey | None = None) -> Iterator
             file = Path(folder) / manifest.model_file
             _check_files(manifest, archive, file, what)
             stored, wanted = (
-                _load_npy(_golden_bytes(archive, name, what), f"{what}: {name}")
+                _load_npy(_member(archive, name, MAX_GOLDEN_BYTES, what), f"{what}: {name}")
                 for name in (GOLDEN_INPUTS_FILE, GOLDEN_OUTPUTS_FILE)
             )
         model = open_packable(file, f"{what}: {manifest.model_file}")
@@ -151,18 +150,16 @@ def checked_package(path: Path, public_key: PublicKey | None = None) -> Iterator
         yield CheckedPackage(result, file, inputs)
 
 
-def _golden_bytes(archive: Archive, name: str, what: str) -> bytes:
-    if archive.size(name) > MAX_GOLDEN_BYTES:
-        raise InputError(f"{what}: {name} has more than {MAX_GOLDEN_BYTES} bytes")
+def _member(archive: Archive, name: str, limit: int, what: str) -> bytes:
+    if archive.size(name) > limit:
+        raise InputError(f"{what}: {name} has more than {limit} bytes")
     return archive.read(name)
 
 
 def _manifest_bytes(archive: Archive, what: str) -> bytes:
     if MANIFEST_FILE not in archive.names:
         raise InputError(f"{what} has no {MANIFEST_FILE}: it is not a package of wfpipe")
-    if archive.size(MANIFEST_FILE) > MAX_MANIFEST_BYTES:
-        raise InputError(f"{what}: {MANIFEST_FILE} has more than {MAX_MANIFEST_BYTES} bytes")
-    return archive.read(MANIFEST_FILE)
+    return _member(archive, MANIFEST_FILE, MAX_MANIFEST_BYTES, what)
 
 
 def _check_signature(

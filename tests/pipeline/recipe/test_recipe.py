@@ -63,6 +63,14 @@ def test_the_digest_changes_with_the_work_and_not_with_the_folder():
     assert resolve({"run": {"seed": 1}}).digest() != base.digest()
 
 
+def test_a_digest_over_some_keys_tells_those_alone_apart():
+    keys = {"prune": ["sparsity"], "run": ["seed", "out"]}
+    base = resolve({}).digest(keys)
+    assert resolve({"prune": {"damping": 1e-3}, "run": {"out": "x"}}).digest(keys) == base
+    assert resolve({"prune": {"sparsity": 0.5}}).digest(keys) != base
+    assert resolve({}).digest(resolve({}).to_dict()) == resolve({}).digest()
+
+
 def test_differences_name_key_and_both_values():
     changed = resolve({"prune": {"sparsity": 0.5}, "run": {"out": "x"}})
     assert resolve({}).differences(changed) == ["prune.sparsity was 0.9 and is now 0.5"]
