@@ -73,5 +73,5 @@ def test_a_model_whose_kernels_are_not_installed_says_what_brings_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels_library, "LIBRARIES", tmp_path)
-    with pytest.raises(InputError, match="^model 'a' runs on sparse kernels: .* Build them with"):
+    with pytest.raises(InputError, match=r"^model 'a' runs on sparse kernels: .* Build them with"):
         run_samples(sparse_model().SerializeToString(), golden_inputs(1), "model 'a'")

@@ -1,4 +1,4 @@
-"""Packages of a model on sparse kernels: the libraries are packed, listed, and never loaded here."""
+"""Packages of a model on sparse kernels: libraries are packed, listed, and never loaded here."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_where_no_kernels_are_installed_verification_says_what_brings_them(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels_library, "LIBRARIES", tmp_path)
-    with pytest.raises(InputError, match="model.onnx runs on sparse kernels: .* Build them with"):
+    with pytest.raises(InputError, match=r"model\.onnx runs on sparse kernels: .* Build them with"):
         verify_package(package)
 
 

@@ -48,7 +48,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def test_platforms_are_refused_for_a_form_without_kernels(finished: RunDirectory) -> None:
     before = finished.package.read_bytes()
     if library_path() is not None:
-        with pytest.raises(InputError, match="the form 'sparse-cpu', and .* ships 'plain'"):
+        with pytest.raises(InputError, match=r"the form 'sparse-cpu', and .* ships 'plain'"):
             package_run(finished, Silent(), targets=[platform_name()])
     with pytest.raises(InputError, match="there are no sparse kernels for linux-s390x"):
         package_run(finished, Silent(), targets=["linux-s390x"])
