@@ -31,7 +31,9 @@ class Fit:
 class Equations:
     """Sums over samples of what enters a layer and what should leave it.
 
-    A grouped convolution has ``groups`` sets of inputs, each with outputs of its own.
+    They are taken about the means of the first samples: where inputs differ little from their
+    means, the products of float32 numbers would lose what tells them apart. A grouped convolution
+    has ``groups`` sets of inputs, each with outputs of its own.
 
     Args:
         groups: number of groups.
@@ -46,6 +48,7 @@ class Equations:
 
         self._xx, self._xy = zeros(inputs, inputs), zeros(inputs, outputs)
         self._x, self._y = zeros(inputs), zeros(outputs)
+        self._x_origin, self._y_origin = zeros(inputs), zeros(outputs)
         self.count = 0
 
     def add(self, X: Tensor, Y: Tensor) -> None:
@@ -56,25 +59,35 @@ class Equations:
                 thousand samples at a time, and these sums in float64.
             Y: outputs wanted, ``Float[groups, n, o]``.
         """
-        for x, y in zip(X.split(_ROWS, dim=1), Y.split(_ROWS, dim=1), strict=True):
-            left = x.mT
-            for start in range(0, x.shape[2], _COLUMNS):
-                part = left[:, start : start + _COLUMNS] @ x[:, :, start:]
-                self._xx[:, start : start + _COLUMNS, start:] += part
-            self._xy += left @ y
-            self._x += x.sum(1)
-            self._y += y.sum(1)
-            self.count += x.shape[1]
+        for start in range(0, X.shape[1], _ROWS):
+            self._add(X[:, start : start + _ROWS], Y[:, start : start + _ROWS])
+
+    def _add(self, x: Tensor, y: Tensor) -> None:
+        if self.count == 0:
+            self._x_origin.copy_(x.mean(1))
+            self._y_origin.copy_(y.mean(1))
+        x = x - self._x_origin.to(x.dtype)[:, None, :]
+        y = y - self._y_origin.to(y.dtype)[:, None, :]
+        left = x.mT
+        for start in range(0, x.shape[2], _COLUMNS):
+            part = left[:, start : start + _COLUMNS] @ x[:, :, start:]
+            self._xx[:, start : start + _COLUMNS, start:] += part
+        self._xy += left @ y
+        self._x += x.sum(1)
+        self._y += y.sum(1)
+        self.count += x.shape[1]
 
     def fit(self) -> Fit:
         """Return A and b of outputs without a constant: y ≈ w·x."""
-        return Fit(self._symmetric(), self._xy.clone())
+        x, y, n = self._x_origin, self._y_origin, self.count
+        A = self._symmetric() + _outer(x, self._x) + _outer(self._x, x) + n * _outer(x, x)
+        b = self._xy + _outer(x, self._y) + _outer(self._x, y) + n * _outer(x, y)
+        return Fit(A, b)
 
     def fit_with_constant(self) -> Fit:
         """Return A and b about the means, where the best constant is already taken: y ≈ w·x + c."""
         x = self._x / max(1, self.count)
-        A = self._symmetric() - self._x[:, :, None] * x[:, None, :]
-        return Fit((A + A.mT) / 2, self._xy - x[:, :, None] * self._y[:, None, :])
+        return Fit(self._symmetric() - _outer(x, self._x), self._xy - _outer(x, self._y))
 
     def constant(self, w: Tensor) -> Tensor:
         """Return the constant of each output that goes best with its weights.
@@ -85,9 +98,15 @@ class Equations:
         Returns:
             c = mean(y) − w·mean(x), ``Float64[groups, o]``.
         """
-        products = (w.to(torch.float64) @ self._x[:, :, None])[:, :, 0]
-        return (self._y - products) / max(1, self.count)
+        x = self._x_origin + self._x / max(1, self.count)
+        y = self._y_origin + self._y / max(1, self.count)
+        return y - (w.to(torch.float64) @ x[:, :, None])[:, :, 0]
 
     def _symmetric(self) -> Tensor:
         upper = self._xx.triu()
         return upper + upper.triu(1).mT
+
+
+def _outer(left: Tensor, right: Tensor) -> Tensor:
+    """Return left rightᵀ of each group."""
+    return left[:, :, None] * right[:, None, :]

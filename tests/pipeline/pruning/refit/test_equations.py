@@ -56,3 +56,12 @@ def test_float32_samples_keep_six_figures():
     fit = summed(X.float(), Y.float(), 20_000).fit()
     exact = X.float().double().mT @ X.float().double()
     assert float((fit.A - exact).abs().max() / exact.abs().max()) == pytest.approx(0, abs=1e-6)
+
+
+def test_inputs_far_from_zero_keep_what_tells_them_apart():
+    X, Y = samples(n=3000)
+    far = (X + 1000).float()
+    found = summed(far, Y.float(), 500).fit_with_constant().A
+    centred = far.double() - far.double().mean(1, keepdim=True)
+    exact = centred.mT @ centred
+    assert float((found - exact).abs().max() / exact.abs().max()) < 1e-5
