@@ -14,6 +14,7 @@ from torch.optim.swa_utils import update_bn
 
 from ..support.errors import InputError
 from ..support.progress import Reporter
+from .data.randomness import stream
 from .data.source import Data
 from .device import Placement
 from .gather import Gatherer
@@ -40,8 +41,8 @@ class StepLog:
         predicted: sum of the changes of the loss that the sub-steps predicted, in nats.
         before: loss on the held-back samples before the step, in nats.
         after: the same after it.
-        seconds: time by part: gradients, factorisation, selection, update, and what measuring
-            the loss took.
+        seconds: time by part: gradients, factorisation, selection, update, refit, and what
+            measuring the loss took.
         swaps: pairs of weights that were exchanged.
         dampings: λ and μ of each sub-step, where they were tuned.
     """
@@ -52,7 +53,7 @@ class StepLog:
     swaps: int = 0
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(
-            ("gradients", "factorisation", "selection", "update", "measuring"), 0.0
+            ("gradients", "factorisation", "selection", "update", "refit", "measuring"), 0.0
         )
     )
     dampings: list[dict[str, float]] = field(default_factory=list)
@@ -138,6 +139,7 @@ class PruneStep:
                             chosen = self._choose_once(evidence, keep, path)
                         mask = chosen[number] if chosen else None
                         keep = self._sub_step(evidence, keep, sparsity, mask)
+                    self._refit(keep, draw, f"{what}: refit {number + 1}/{len(path)}")
                 except (ArithmeticError, ValueError) as error:
                     raise InputError(f"{what} failed: {error}") from error
         new = {name: mask.clone() for name, mask in self._layout.split(keep).items()}
@@ -168,6 +170,24 @@ class PruneStep:
         self._log.predicted += outcome.loss
         self._log.swaps += outcome.swaps
         return outcome.keep
+
+    def _refit(self, keep: Tensor, draw: int, what: str) -> None:
+        """Fit the kept weights to the outputs of the dense network, where the recipe wants it."""
+        plan, refitter, gatherer = self._setup.refit, self._setup.refitter, self._gatherer
+        if plan is None or refitter is None:
+            return
+        with (
+            self._log.timing("refit"),
+            self._reporter.task(what, len(refitter.layers), "layer") as task,
+        ):
+            refitter.run(
+                self._layout.split(keep),
+                plan.inputs(gatherer.data, self._settings, gatherer.placement, draw),
+                positions=plan.positions,
+                seed=stream(gatherer.data.seed, "refit", draw),
+                budget=plan.budget,
+                on_layer=task.advance,
+            )
 
     def _tuned(self, method: Method, attempt: Callable[..., Outcome]) -> Outcome:
         """Return the outcome of least loss on the held-back samples over the dampings.
