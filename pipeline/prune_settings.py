@@ -49,6 +49,12 @@ class PruneSettings(Section):
         96, gt=0, description="positions of each sample that a refit uses in each layer"
     )
     update_scale: float = Field(1.0, gt=0, le=2, description="factor on that change")
+    correction_steps: int = Field(
+        0,
+        ge=0,
+        description="steps of gradient descent on biases and normalisation after the refits of a "
+        "prune step; no labels are read",
+    )
     pattern: Annotated[str, BeforeValidator(as_ratio)] = Field(
         "unstructured", description="allowed zeros: unstructured, N:M, block:K:in, block:K:out"
     )
@@ -155,6 +161,8 @@ class PruneSettings(Section):
                 "update=refit takes neither update_scale nor tune_damping: least squares leave "
                 "nothing to scale; leave them out, or take update=joint"
             )
+        if self.correction_steps and self.update != "refit":
+            raise ValueError(f"correction_steps needs update=refit, got {self.update}")
         if self.tune_damping and self.criterion in ("magnitude", "random"):
             raise ValueError(f"tune_damping needs a criterion with a damping, got {self.criterion}")
         if self.max_macs is not None and self.allocation != "flops":

@@ -124,7 +124,7 @@ def set_up(
         return Setup(method, axes, plan)
     values = math.prod(data.preprocessing.shape)
     refit = plan_refit(settings, data, values, _budget(settings, placement))
-    example = next(iter(refit.inputs(data, settings, placement, draw=0)))
+    example = next(refit.inputs(data, settings, placement, draw=0, count=1))
     return Setup(method, axes, plan, refit, Refitter(module, example))
 
 

@@ -28,18 +28,20 @@ class Refitter:
     Args:
         module: the network, dense, on its device.
         example: a batch of inputs; batches of a refit have its shape.
+
+    ``dense`` has the values that the network had, by name.
     """
 
     def __init__(self, module: nn.Module, example: Tensor) -> None:
         self._module = module
-        dense = {name: value.clone() for name, value in all_values(module).items()}
+        self.dense = {name: value.clone() for name, value in all_values(module).items()}
         self.problem: str | None = None
         self._network: Captured | Untraced
         try:
-            self._network = Captured(module, dense, example)
+            self._network = Captured(module, self.dense, example)
         except Exception as error:  # torch.export refuses in many ways
             self.problem = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            self._network = Untraced(module, dense, example)
+            self._network = Untraced(module, self.dense, example)
 
     @property
     def layers(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -34,16 +35,17 @@ class RefitPlan:
     budget: int
 
     def inputs(
-        self, data: Data, settings: PruneSettings, place: Placement, draw: int
-    ) -> list[Tensor]:
-        """Return the batches of one refit; none of the held-back samples is among them."""
+        self, data: Data, settings: PruneSettings, place: Placement, draw: int, count: int
+    ) -> Iterator[Tensor]:
+        """Yield batches of training samples; none of the held-back samples is among them."""
         found = data.fisher_batches(
             draw=draw,
-            count=self.batches,
+            count=count,
             batch=self.batch,
             leave_out=held_back_count(settings, data),
         )
-        return [place.tensor(inputs) for inputs, _ in found]
+        for inputs, _ in found:
+            yield place.tensor(inputs)
 
     def describe(self, layers: int, kept: int) -> str:
         """Return a sentence for the user.

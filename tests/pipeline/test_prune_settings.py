@@ -65,3 +65,8 @@ def test_settings_that_cannot_work_together_are_named(texts, line):
 def test_a_refit_has_nothing_to_scale(text):
     with pytest.raises(InputError, match="update=refit takes neither update_scale nor tune_dampi"):
         prune("update=refit", text)
+
+
+def test_a_correction_needs_a_refit():
+    with pytest.raises(InputError, match="correction_steps needs update=refit, got joint"):
+        prune("correction_steps=10")

@@ -67,7 +67,7 @@ CASES = [
     {"fisher_labels": "model", "micro_batch": 2},
     {"allocation": "erk", "min_kept": 0.05},
     {"layers": {"2.*": 0.5}},
-    {"update": "refit"},
+    {"update": "refit", "correction_steps": 3},
     {"update": "refit", "criterion": "magnitude", "recompute": 2, "regrow": True},
     {"update": "refit", "criterion": "kfac", "recompute": 2, "reselect": False},
 ]
@@ -81,7 +81,15 @@ def test_every_option_reaches_the_sparsity_and_is_logged(values):
     entries = log.to_dict()
     assert entries["measured_loss_increase"] == pytest.approx(log.after - log.before)
     assert log.after != log.before
-    parts = ("gradients", "factorisation", "selection", "update", "refit", "measuring")
+    parts = (
+        "gradients",
+        "factorisation",
+        "selection",
+        "update",
+        "refit",
+        "correction",
+        "measuring",
+    )
     assert all(entries[f"{part}_seconds"] >= 0 for part in parts)
     assert len(entries["dampings"]) == (2 if "preset" in values else 0)
 

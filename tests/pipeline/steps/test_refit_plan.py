@@ -72,7 +72,10 @@ def test_the_inputs_are_others_than_the_held_back_samples_and_others_in_each_dra
     source = data()
     made = plan_refit(settings, source, 64, 1 << 30)
     held = torch.cat([x for x, _ in source.held_back_batches(count=100, batch=100)])
-    one, other = (torch.cat(made.inputs(source, settings, place("cpu"), d)) for d in (0, 1))
+    one, other = (
+        torch.cat(list(made.inputs(source, settings, place("cpu"), d, made.batches)))
+        for d in (0, 1)
+    )
     assert one.shape == (128, 1, 8, 8)
     assert not torch.equal(one, other)
     rows = {tuple(row) for row in held.flatten(1).tolist()}
