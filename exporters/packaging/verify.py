@@ -95,9 +95,10 @@ def verify_package(path: Path, public_key: PublicKey | None = None) -> VerifyRes
     """Check a package: its files against the manifest, its model against the golden samples.
 
     No library of the package is ever loaded: a model that runs on sparse kernels is run on those
-    of the installed wfpipe. The limits on what is read are those of :mod:`exporters.reading.archive` and of this module.
-    The model is looked through for references to other files before ONNX Runtime opens it. No part
-    of the work holds more than one copy of the model in memory.
+    of the installed wfpipe. The limits on what is read are those of
+    :mod:`exporters.reading.archive` and of this module. The model is looked through for references
+    to other files before ONNX Runtime opens it. No part of the work holds more than one copy of the
+    model in memory.
 
     Args:
         path: the package.

@@ -39,10 +39,22 @@ class PruneSettings(Section):
     criterion: Literal[
         "woodfisher", "woodtaylor", "mfac", "kfac", "diag-fisher", "magnitude", "random"
     ] = Field("woodfisher", description="what scores weights: docs/method.md lists all seven")
-    update: Literal["none", "single", "joint"] = Field(
-        "joint", description="change of the kept weights that makes up for the pruned ones"
+    update: Literal["none", "single", "joint", "refit"] = Field(
+        "joint",
+        description="change of the kept weights that makes up for the pruned ones; refit: least "
+        "squares of each layer towards the dense network's outputs",
+    )
+    refit_samples: int = Field(1024, gt=0, description="samples of a refit; no labels are read")
+    refit_positions: int = Field(
+        96, gt=0, description="positions of each sample that a refit uses in each layer"
     )
     update_scale: float = Field(1.0, gt=0, le=2, description="factor on that change")
+    correction_steps: int = Field(
+        0,
+        ge=0,
+        description="steps of gradient descent on biases and normalisation after the refits of a "
+        "prune step; no labels are read",
+    )
     pattern: Annotated[str, BeforeValidator(as_ratio)] = Field(
         "unstructured", description="allowed zeros: unstructured, N:M, block:K:in, block:K:out"
     )
@@ -144,6 +156,13 @@ class PruneSettings(Section):
                 "swaps need criterion woodfisher, woodtaylor or mfac, update=joint, "
                 "update_scale=1, pattern=unstructured and reselect=true"
             )
+        if self.update == "refit" and (self.update_scale != 1 or self.tune_damping):
+            raise ValueError(
+                "update=refit takes neither update_scale nor tune_damping: least squares leave "
+                "nothing to scale; leave them out, or take update=joint"
+            )
+        if self.correction_steps and self.update != "refit":
+            raise ValueError(f"correction_steps needs update=refit, got {self.update}")
         if self.tune_damping and self.criterion in ("magnitude", "random"):
             raise ValueError(f"tune_damping needs a criterion with a damping, got {self.criterion}")
         if self.max_macs is not None and self.allocation != "flops":

@@ -69,6 +69,7 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     setup = set_up(module, weights, data, recipe.prune, placement, folder)
     if setup.plan is not None:
         reporter.say(setup.plan.describe())
+    _announce_refit(setup, reporter)
     collector = Collector(module, weights, data, recipe.prune, placement, setup.plan, folder)
     return Parts(data, module, weights, placement, setup, collector)
 
@@ -106,6 +107,25 @@ def open_job(
         check_state(state, directory.checkpoint, module, weights, units)
     return Job(**vars(parts), recipe=recipe, directory=directory, state=state, reporter=reporter,
                begun=resume)  # fmt: skip
+
+
+def _announce_refit(setup: Setup, reporter: Reporter) -> None:
+    """Say what a refit takes, and what of the network it cannot follow."""
+    if setup.refit is None or setup.refitter is None:
+        return
+    refitter = setup.refitter
+    reporter.say(setup.refit.describe(len(refitter.layers), refitter.kept(setup.refit)))
+    if refitter.problem is not None:
+        reporter.warn(
+            "the network cannot be captured, so each layer is refitted towards its own outputs "
+            f"and not towards the sums behind it: {refitter.problem}"
+        )
+    left = [name for name in setup.axes if name not in refitter.layers]
+    if left:
+        reporter.warn(
+            f"the refit leaves {', '.join(left[:6])} as they are: their weights are used more than "
+            "once, or by other operations than linear layers and convolutions"
+        )
 
 
 def check_outputs(module: nn.Module, data: Data, *, training: bool) -> None:

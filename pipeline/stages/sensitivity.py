@@ -225,6 +225,8 @@ def measure_sensitivity(
         wanted = grid(pattern_of(recipe.prune.pattern), sparsities)
     except ValueError as error:
         raise InputError(str(error)) from None
+    if recipe.prune.update == "refit":
+        raise InputError("sensitivity predicts update none, single and joint, got 'refit'")
     parts = open_parts(recipe, folder, reporter)
     try:
         found = _curves(parts, wanted, reporter)

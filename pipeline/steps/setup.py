@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -31,6 +32,8 @@ from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
 from ..runs.directory import free_space
 from .pattern import pattern_of
+from .refit import Refitter
+from .refit_plan import RefitPlan, plan_refit
 
 _KRONECKER_COPIES = 2
 """The factors and their eigenvectors."""
@@ -44,11 +47,15 @@ class Setup:
         method: criterion, update, pattern, allocation, and the limits at the final sparsity.
         axes: channels of each prunable.
         plan: where the gradient bank goes; None where there is none.
+        refit: the samples of a refit; None where there is none.
+        refitter: fits the layers towards what the network gave when it was opened.
     """
 
     method: Method
     axes: dict[str, Axes]
     plan: MemoryPlan | None
+    refit: RefitPlan | None = None
+    refitter: Refitter | None = None
 
 
 def find_weights(
@@ -112,7 +119,13 @@ def set_up(
         raise InputError(f"the settings of prune cannot be met: {error}") from None
     if method.need == "factors":
         _check_factors(weights, axes, _budget(settings, placement))
-    return Setup(method, axes, _plan(settings, method, layout, placement, folder))
+    plan = _plan(settings, method, layout, placement, folder)
+    if settings.update != "refit":
+        return Setup(method, axes, plan)
+    values = math.prod(data.preprocessing.shape)
+    refit = plan_refit(settings, data, values, _budget(settings, placement))
+    example = next(refit.inputs(data, settings, placement, draw=0, count=1))
+    return Setup(method, axes, plan, refit, Refitter(module, example))
 
 
 def _that_fit(
@@ -172,7 +185,7 @@ def _method(
     )
     return Method(
         criterion=settings.criterion,
-        update=settings.update,
+        update="none" if settings.update == "refit" else settings.update,
         update_scale=settings.update_scale,
         pattern=pattern_of(settings.pattern),
         allocation=settings.allocation,

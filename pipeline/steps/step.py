@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from ...support.errors import InputError
-from ...support.progress import Reporter
+from ...support.progress import Reporter, Task
+from ..data.randomness import stream
 from ..data.source import Data
 from ..pruning.criteria.criterion import Fisher
 from ..pruning.criteria.registry import CRITERIA
@@ -25,6 +26,7 @@ from ..pruning.tensors.schedule import substeps
 from ..pruning.tuning import choose, neighbours
 from ..runs.device import Placement
 from .collect import Collector
+from .correction import correct
 from .held_back_loss import HeldBack, write_back
 from .setup import Setup
 
@@ -40,8 +42,8 @@ class StepLog:
         predicted: sum of the changes of the loss that the sub-steps predicted, in nats.
         before: loss on the held-back samples before the step, in nats.
         after: the same after it.
-        seconds: time by part: gradients, factorisation, selection, update, and what measuring
-            the loss took.
+        seconds: time by part: gradients, factorisation, selection, update, refit,
+            correction, and what measuring the loss took.
         swaps: pairs of weights that were exchanged.
         dampings: λ and μ of each sub-step, where they were tuned.
     """
@@ -52,7 +54,16 @@ class StepLog:
     swaps: int = 0
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(
-            ("gradients", "factorisation", "selection", "update", "measuring"), 0.0
+            (
+                "gradients",
+                "factorisation",
+                "selection",
+                "update",
+                "refit",
+                "correction",
+                "measuring",
+            ),
+            0.0,
         )
     )
     dampings: list[dict[str, float]] = field(default_factory=list)
@@ -130,7 +141,7 @@ class PruneStep:
         rows = 0 if method.need == "nothing" else settings.gradients * len(path)
         what = f"prune step {self._index + 1}"
         chosen: list[Tensor] = []
-        with self._reporter.task(f"{what}: gradients", rows, "gradient") as task:
+        with self._progress(what, rows, len(path)) as task:
             for number, sparsity in enumerate(path):
                 draw = self._index * settings.recompute + number
                 present = torch.ones_like(keep) if settings.regrow else keep
@@ -144,10 +155,12 @@ class PruneStep:
                             chosen = self._choose_once(evidence, keep, path)
                         mask = chosen[number] if chosen else None
                         keep = self._sub_step(evidence, keep, sparsity, mask)
+                    self._refit(keep, draw, task)
                 except (ArithmeticError, ValueError) as error:
                     raise InputError(f"{what} failed: {error}") from error
         new = {name: mask.clone() for name, mask in self._layout.split(keep).items()}
         mask_weights(self._weights, new)
+        self._correct(f"{what}: correction")
         if settings.refresh_batchnorm:
             refresh_batchnorm(
                 self._collector.module, self._collector.data, self._collector.placement
@@ -176,6 +189,47 @@ class PruneStep:
         self._log.predicted += outcome.loss
         self._log.swaps += outcome.swaps
         return outcome.keep
+
+    def _progress(self, what: str, rows: int, path: int) -> AbstractContextManager[Task]:
+        """Open one bar over the gradients of a step, and over the layers that are refitted."""
+        refitter = self._setup.refitter
+        if refitter is None:
+            return self._reporter.task(f"{what}: gradients", rows, "gradient")
+        layers = len(refitter.layers) * path
+        if not rows:
+            return self._reporter.task(f"{what}: refit", layers, "layer")
+        return self._reporter.task(f"{what}: gradients and layers", rows + layers, "unit")
+
+    def _refit(self, keep: Tensor, draw: int, task: Task) -> None:
+        """Fit the kept weights to the outputs of the dense network, where the recipe wants it."""
+        plan, refitter, gatherer = self._setup.refit, self._setup.refitter, self._collector
+        if plan is None or refitter is None:
+            return
+        with self._log.timing("refit"):
+            inputs = plan.inputs(
+                gatherer.data, self._settings, gatherer.placement, draw, plan.batches
+            )
+            refitter.run(
+                self._layout.split(keep),
+                list(inputs),
+                positions=plan.positions,
+                seed=stream(gatherer.data.seed, "refit", draw),
+                budget=plan.budget,
+                on_layer=task.advance,
+            )
+
+    def _correct(self, what: str) -> None:
+        """Correct biases and normalisation end to end, where the recipe wants it."""
+        plan, refitter, gatherer = self._setup.refit, self._setup.refitter, self._collector
+        steps = self._settings.correction_steps
+        if plan is None or refitter is None or not steps:
+            return
+        inputs = plan.inputs(gatherer.data, self._settings, gatherer.placement, self._index, steps)
+        with self._log.timing("correction"), self._reporter.task(what, steps, "step") as task:
+            try:
+                correct(gatherer.module, refitter.dense, inputs, steps=steps, on_step=task.advance)
+            except ArithmeticError as error:
+                raise InputError(f"{what} failed: {error}; leave out correction_steps") from error
 
     def _tuned(self, method: Method, attempt: Callable[..., Outcome]) -> Outcome:
         """Return the outcome of least loss on the held-back samples over the dampings.

@@ -65,6 +65,24 @@ def test_a_run_killed_at_three_points_ends_as_one_that_was_not(uninterrupted, tm
     assert without_times(run) == without_times(uninterrupted)
 
 
+def test_a_run_with_refits_that_was_killed_ends_as_one_that_was_not(tmp_path):
+    settings = {"steps": 2, "criterion": "magnitude", "update": "refit", "refit_samples": 256}
+    job = ["prune", "--epochs", 2]
+    for key, value in settings.items():
+        job += ["--set", f"prune.{key}={value}"]
+    assert wfpipe(*job, "--out", "whole", folder=tmp_path).returncode == 0
+    process = start(*job, "--out", "run", folder=tmp_path)
+    wait_for(lambda: len(events(tmp_path / "run")) >= 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(events(tmp_path / "run")) < len(events(tmp_path / "whole"))
+    last = wfpipe(*job, "--out", "run", "--resume", folder=tmp_path)
+    assert last.returncode == 0, last.stderr
+    for name in RESULTS[:2]:
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert without_times(tmp_path / "run") == without_times(tmp_path / "whole")
+
+
 def test_ctrl_c_keeps_the_state_says_how_to_continue_and_exits_130(tmp_path):
     assert wfpipe("keygen", "--out", "key", folder=tmp_path).returncode == 0
     signed = [*JOB, "--sign", "key.pem"]

@@ -59,3 +59,14 @@ def test_a_pattern_is_read_as_it_is_written_and_n_m_brings_its_sparsity(text, pa
 def test_settings_that_cannot_work_together_are_named(texts, line):
     with pytest.raises(InputError, match=line):
         prune(*texts)
+
+
+@pytest.mark.parametrize("text", ["update_scale=0.5", "tune_damping=true"])
+def test_a_refit_has_nothing_to_scale(text):
+    with pytest.raises(InputError, match="update=refit takes neither update_scale nor tune_dampi"):
+        prune("update=refit", text)
+
+
+def test_a_correction_needs_a_refit():
+    with pytest.raises(InputError, match="correction_steps needs update=refit, got joint"):
+        prune("correction_steps=10")

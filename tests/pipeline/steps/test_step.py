@@ -18,7 +18,10 @@ from wfpipe.pipeline.steps.step import PruneStep
 from wfpipe.support.errors import InputError
 from wfpipe.support.progress import Silent
 
-FEW = {"gradients": 12, "fisher_batch": 4, "held_back": 64, "fisher_memory": "1GiB"}
+FEW = {
+    "gradients": 12, "fisher_batch": 4, "held_back": 64, "fisher_memory": "1GiB",
+    "refit_samples": 200, "refit_positions": 8,
+}  # fmt: skip
 
 
 def network() -> nn.Module:
@@ -64,6 +67,9 @@ CASES = [
     {"fisher_labels": "model", "micro_batch": 2},
     {"allocation": "erk", "min_kept": 0.05},
     {"layers": {"2.*": 0.5}},
+    {"update": "refit", "correction_steps": 3},
+    {"update": "refit", "criterion": "magnitude", "recompute": 2, "regrow": True},
+    {"update": "refit", "criterion": "kfac", "recompute": 2, "reselect": False},
 ]
 
 
@@ -75,15 +81,25 @@ def test_every_option_reaches_the_sparsity_and_is_logged(values):
     entries = log.to_dict()
     assert entries["measured_loss_increase"] == pytest.approx(log.after - log.before)
     assert log.after != log.before
-    parts = ("gradients", "factorisation", "selection", "update", "measuring")
+    parts = (
+        "gradients",
+        "factorisation",
+        "selection",
+        "update",
+        "refit",
+        "correction",
+        "measuring",
+    )
     assert all(entries[f"{part}_seconds"] >= 0 for part in parts)
     assert len(entries["dampings"]) == (2 if "preset" in values else 0)
 
 
+@pytest.mark.parametrize("update", ["joint", "refit"])
 @pytest.mark.parametrize("pattern", ["2:4", "block:4:in", "block:2:out"])
-def test_patterns_hold_in_the_network(pattern):
+def test_patterns_hold_in_the_network(pattern, update):
     target = 0.5
-    weights, masks, _ = pruned(target, pattern=pattern, recompute=2)
+    weights, masks, _ = pruned(target, pattern=pattern, recompute=2, update=update)
+    assert all(torch.equal(w == 0, ~masks[n]) for n, w in weights.items())
     assert sparsity(masks) == pytest.approx(target, abs=0.01)
     from wfpipe.pipeline.pruning.tensors.prunables import input_axes
 
@@ -141,3 +157,13 @@ def test_the_same_seed_gives_the_same_bits():
 def test_gradients_that_cannot_be_factored_are_one_line():
     with pytest.raises(InputError, match=r"prune step 1 failed: .*damping"):
         pruned(damping=1e-30, block=4, gradients=3)
+
+
+def test_a_refit_gives_the_same_bits_and_a_lower_loss_than_no_update():
+    one, other = (pruned(criterion="magnitude", update="refit") for _ in range(2))
+    assert all(torch.equal(one[0][name], other[0][name]) for name in one[0])
+    _, masks, log = pruned(criterion="magnitude", update="none")
+    assert all(torch.equal(one[1][name], mask) for name, mask in masks.items())
+    assert one[2].after < log.after
+    assert one[2].seconds["refit"] > 0
+    assert log.seconds["refit"] == 0

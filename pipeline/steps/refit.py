@@ -1,0 +1,123 @@
+"""A refit: layer by layer the kept weights learn the outputs of the dense network again.
+
+The mathematics is in ``pruning/refit``. Layers come in the order of the network, so that each makes
+up for the errors of those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..data.randomness import stream
+from ..pruning.refit.equations import Equations
+from ..pruning.refit.rows import fit_rows, ridge
+from .refit_graph import State, all_values
+from .refit_layers import Fitted
+from .refit_pairs import Captured
+from .refit_plan import RefitPlan
+from .refit_samples import as_rows, from_rows, layer_rows
+from .refit_untraced import Untraced
+
+
+class Refitter:
+    """Fits the layers of a network towards what they gave when this was made.
+
+    Args:
+        module: the network, dense, on its device.
+        example: a batch of inputs; batches of a refit have its shape.
+
+    ``dense`` has the values that the network had, by name.
+    """
+
+    def __init__(self, module: nn.Module, example: Tensor) -> None:
+        self._module = module
+        self.dense = {name: value.clone() for name, value in all_values(module).items()}
+        self.problem: str | None = None
+        self._network: Captured | Untraced
+        try:
+            self._network = Captured(module, self.dense, example)
+        except Exception as error:  # torch.export refuses in many ways
+            self.problem = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            self._network = Untraced(module, self.dense, example)
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of the weights that are fitted, in the order in which they are."""
+        return [layer.weight for layer in self._network.layers]
+
+    def kept(self, plan: RefitPlan) -> int:
+        """Return the most bytes of tensors that are kept between two layers."""
+        return self._network.kept(plan.batches, plan.budget)
+
+    @torch.no_grad()
+    def run(
+        self,
+        masks: Mapping[str, Tensor],
+        batches: Sequence[Tensor],
+        *,
+        positions: int,
+        seed: int,
+        budget: int,
+        on_layer: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Fit all layers; the values of the network are changed.
+
+        Args:
+            masks: True = kept, by the name of the weight; a weight without a mask is dense.
+            batches: inputs.
+            positions: most positions of a sample that are used in each layer.
+            seed: fixes which.
+            budget: bytes of tensors between layers that may be kept.
+            on_layer: called after each layer.
+
+        Raises:
+            RefitError: when a layer's equations cannot be solved.
+        """
+        for number, (layer, pairs) in enumerate(self._network.pairs(batches, budget)):
+            generator = torch.Generator().manual_seed(stream(seed, "positions", number))
+            state = all_values(self._module)
+            _fit(layer, pairs, state, masks.get(layer.weight), positions, generator)
+            on_layer()
+
+
+def _fit(
+    layer: Fitted,
+    pairs: Iterable[tuple[Tensor, Tensor]],
+    state: State,
+    mask: Tensor | None,
+    positions: int,
+    generator: torch.Generator,
+) -> None:
+    """Fit one layer and put it in force."""
+    weight = state[layer.weight]
+    w = as_rows(weight, layer.geometry)
+    equations = Equations(w.shape[0], w.shape[2], w.shape[1], w.device)
+    for x, y in pairs:
+        equations.add(*layer_rows(weight, layer.geometry, x, y, positions, generator))
+    keep = torch.ones_like(w, dtype=torch.bool) if mask is None else as_rows(mask, layer.geometry)
+    fit = equations.fit_with_constant() if layer.has_constant else equations.fit()
+    fitted, known = w.to(torch.float64), fit.b.isfinite().all(dim=1)
+    rho = ridge(fit.A)
+    for group in range(len(w)):
+        rows = known[group]
+        fitted[group, rows] = fit_rows(
+            fit.A[group], fit.b[group][:, rows], w[group, rows], keep[group, rows],
+            float(rho[group]),
+        )  # fmt: skip
+    weight.copy_(from_rows(fitted, weight, layer.geometry))
+    if layer.has_constant:
+        _set_constant(layer, state, equations.constant(fitted), known)
+
+
+def _set_constant(layer: Fitted, state: State, constant: Tensor, known: Tensor) -> None:
+    """Put a constant where the layer has a place for it; unknown ones stay as they are."""
+    constant, known = constant.reshape(-1), known.reshape(-1)
+    if layer.bias is not None:
+        bias = state[layer.bias]
+        bias.copy_(torch.where(known, constant, bias.to(torch.float64)))
+    elif layer.norm is not None:
+        mean = state[layer.norm.mean]
+        mean.sub_(torch.where(known, constant, torch.zeros_like(constant)))

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from wfpipe.pipeline.steps.correction import correct
+from wfpipe.pipeline.steps.refit_graph import all_values
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 5),
+    )  # fmt: skip
+
+
+def pruned():
+    """Return a network, its dense values, and batches."""
+    module = network()
+    dense = {name: value.clone() for name, value in all_values(module).items()}
+    module[0].weight.data[torch.rand(8, 2, 3, 3) < 0.6] = 0
+    return module, dense, [torch.randn(16, 2, 6, 6) for _ in range(60)]
+
+
+@torch.no_grad()
+def divergence(module, dense, batches):
+    teacher = network()
+    teacher.load_state_dict(dense)
+    x = torch.cat(batches)
+    wanted, given = teacher.eval()(x).log_softmax(1), module(x).log_softmax(1)
+    return float(F.kl_div(given, wanted, log_target=True, reduction="batchmean"))
+
+
+def test_the_outputs_come_closer_and_weights_and_statistics_stay():
+    module, dense, batches = pruned()
+    module.eval()
+    before, state = divergence(module, dense, batches), copy.deepcopy(module.state_dict())
+    correct(module, dense, batches, steps=60)
+    assert divergence(module, dense, batches) < before
+    changed = {n for n, value in module.state_dict().items() if not torch.equal(value, state[n])}
+    assert changed == {"0.bias", "1.weight", "1.bias", "4.bias"}
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_modes_stay_and_every_step_is_counted():
+    module, dense, batches = pruned()
+    module.train()
+    counted = []
+    correct(module, dense, batches[:4], steps=4, on_step=lambda: counted.append(1))
+    assert module.training
+    assert len(counted) == 4
+
+
+def test_the_same_batches_give_the_same_bits():
+    found = []
+    for _ in range(2):
+        module, dense, batches = pruned()
+        correct(module, dense, batches[:5], steps=5)
+        found.append(module.state_dict())
+    assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
+
+
+def test_frozen_vectors_stay():
+    module, dense, batches = pruned()
+    module[1].bias.requires_grad = False
+    before = module[1].bias.clone()
+    correct(module, dense, batches[:3], steps=3)
+    assert torch.equal(module[1].bias, before)
+
+
+def test_outputs_that_are_not_finite_are_refused():
+    module, dense, batches = pruned()
+    batches[1][0] = float("nan")
+    with pytest.raises(ArithmeticError, match="not finite"):
+        correct(module, dense, batches, steps=60)
