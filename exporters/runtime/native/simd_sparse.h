@@ -8,7 +8,8 @@
 namespace wfpipe {
 namespace {
 
-constexpr int32_t kAhead = 3;    // output channels whose sums are fetched early
+constexpr int32_t kAhead = 8;    // output channels whose sums are fetched early
+constexpr int kUnrolled = 4;      // weights between two looks at the end of their row
 constexpr int32_t kLine = 16;    // floats of a cache line
 
 // What a run of a chunk needs beside its weights.
@@ -17,6 +18,13 @@ struct Place {
   const float* soon;  // input that the next chunk reads, or null
   int32_t lines;      // of it to fetch for each channel
 };
+
+template <int R>
+WFPIPE_INLINE void add(Vector* sums, const float* rows, const Entry& entry) {
+  const Vector weight = splat(entry.weight);
+  const float* row = rows + entry.row * static_cast<size_t>(R * kLanes);
+  for (int r = 0; r < R; ++r) sums[r] += weight * load(row + r * kLanes);
+}
 
 // Add the products of a run of channels to their accumulators, which lie in the output.
 template <int R>
@@ -28,6 +36,10 @@ const Entry* multiply(const float* rows, const Entry* entry, Run run, const int3
     float* output = job.output + m * T;
     const float* next = job.output + static_cast<int64_t>(order[i + kAhead]) * T;
     for (int f = 0; f < T; f += kLine) __builtin_prefetch(next + f, 1);
+    if (place.last && job.residual) {
+      const float* other = job.residual + (next - job.output);
+      for (int f = 0; f < T; f += kLine) __builtin_prefetch(other + f, 0);
+    }
     for (int32_t f = 0; f < place.lines; ++f, place.soon += kLine) {
       __builtin_prefetch(place.soon, 0, 2);
     }
@@ -38,11 +50,11 @@ const Entry* multiply(const float* rows, const Entry* entry, Run run, const int3
     } else {
       for (int r = 0; r < R; ++r) sums[r] = load(output + r * kLanes);
     }
-    for (const Entry* end = entry + run.count; entry != end; ++entry) {
-      const Vector weight = splat(entry->weight);
-      const float* row = rows + entry->row * static_cast<size_t>(T);
-      for (int r = 0; r < R; ++r) sums[r] += weight * load(row + r * kLanes);
+    const Entry* end = entry + run.count;
+    for (; end - entry >= kUnrolled; entry += kUnrolled) {
+      for (int k = 0; k < kUnrolled; ++k) add<R>(sums, rows, entry[k]);
     }
+    for (; entry != end; ++entry) add<R>(sums, rows, *entry);
     if (place.last) {
       if (job.residual) {
         const float* residual = job.residual + m * T;

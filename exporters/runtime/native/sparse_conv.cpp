@@ -5,7 +5,7 @@
 namespace wfpipe {
 namespace {
 
-constexpr int64_t kChunkFloats = 10 * 1024;  // of input rows that stay in the first cache
+constexpr int64_t kChunkFloats = 8 * 1024;  // of input rows that stay in the first cache
 constexpr int64_t kItems = 16;               // work items wanted, so that threads share evenly
 constexpr int64_t kSums = 32 * 1024;          // floats of a part's sums, for the second cache
 constexpr int64_t kPackedItems = 4;          // of input that is packed for each
