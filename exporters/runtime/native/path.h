@@ -43,6 +43,7 @@ struct Stage {
   const Tap* taps;
   const uint32_t* masks;  // [masks, mask_size]: lane j of a tile at p is [p % period + j]
   int32_t mask_size, period;
+  int32_t size;           // of all that is staged
   bool direct;            // the one tap's row is all there is: nothing to stage
   float fill;             // what lies outside of the image
 };

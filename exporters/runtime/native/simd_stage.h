@@ -19,22 +19,26 @@ struct Move {
 class Staging {
  public:
   template <class Job>
-  explicit Staging(const Job& job) : input_(job.input), channel_floats_(job.channel_floats) {
-    const Stage& stage = *job.stage;
-    const StageStep* const begin = stage.steps + stage.first[job.tile];
-    const StageStep* const end = stage.steps + stage.first[job.tile + 1];
+  explicit Staging(const Job& job)
+      : stage_(*job.stage), input_(job.input), channel_floats_(job.channel_floats),
+        begin_(stage_.steps + stage_.first[job.tile]),
+        end_(stage_.steps + stage_.first[job.tile + 1]) {
     for (int kind = 0; kind < kKinds; ++kind) {
-      for (const StageStep* step = begin; step != end; ++step) {
-        add(stage, *step, kind, static_cast<int32_t>(step->tile * job.tile_floats));
+      for (const StageStep* step = begin_; step != end_; ++step) {
+        add(*step, kind, static_cast<int32_t>(step->tile * job.tile_floats));
       }
       ends_[kind] = count_;
     }
+    fill(floats(0));
+    fill(floats(1));
   }
 
   // The channel laid out for this turn. There are two places, so that a channel can be laid out
   // while the one before it is used: what has just been stored cannot be loaded at other bounds.
-  const float* floats(int64_t turn) const { return floats_[turn & 1]; }
-  WFPIPE_INLINE void lay_out(int64_t c, int64_t turn) { lay_out(c, floats_[turn & 1]); }
+  WFPIPE_INLINE float* floats(int64_t turn) {
+    return floats_ + (turn & 1) * (stage_.size + kApart);
+  }
+  WFPIPE_INLINE void lay_out(int64_t c, int64_t turn) { lay_out(c, floats(turn)); }
   WFPIPE_INLINE void lay_out(int64_t c, float* to) const {
     const float* from = input_ + c * channel_floats_;
     int32_t i = 0;
@@ -42,6 +46,13 @@ class Staging {
     for (; i < ends_[1]; ++i) store(to + moves_[i].to, second<false>(from + moves_[i].from));
     for (; i < ends_[2]; ++i) store(to + moves_[i].to, second<true>(from + moves_[i].from));
     for (; i < ends_[3]; ++i) to[moves_[i].to] = from[moves_[i].from];
+  }
+  // What lies outside of the image.
+  void fill(float* to) const {
+    for (const StageStep* step = begin_; step != end_; ++step) {
+      if (step->kind != StageStep::fill) continue;
+      for (int32_t i = 0; i < step->count; ++i) to[step->to + i] = stage_.fill;
+    }
   }
 
  private:
@@ -52,13 +63,8 @@ class Staging {
     return every_second<Odd>(load(from), load(from + kLanes));
   }
 
-  void add(const Stage& stage, const StageStep& step, int kind, int32_t tile) {
-    if (step.kind == StageStep::fill) {
-      for (int32_t i = 0; kind == 0 && i < step.count; ++i) {
-        floats_[0][step.to + i] = floats_[1][step.to + i] = stage.fill;
-      }
-      return;
-    }
+  void add(const StageStep& step, int kind, int32_t tile) {
+    if (step.kind == StageStep::fill) return;
     const bool whole = step.kind != StageStep::gather && step.count >= kLanes;
     if (kind != (whole ? static_cast<int>(step.kind) : static_cast<int>(kSingle))) return;
     const int32_t stride = step.kind == StageStep::copy ? 1 : 2;
@@ -71,15 +77,19 @@ class Staging {
     }
     for (int32_t i = 0; i < step.count; ++i) {
       const bool copy = step.kind == StageStep::copy;
-      const int32_t lane = copy ? step.from + i : stage.lanes[step.from + i];
+      const int32_t lane = copy ? step.from + i : stage_.lanes[step.from + i];
       moves_[count_++] = {tile + lane, step.to + i};
     }
   }
 
+  static constexpr int32_t kApart = 32;  // floats between the two places
+
+  const Stage& stage_;
   const float* input_;
   int64_t channel_floats_;
+  const StageStep *begin_, *end_;
   int32_t ends_[kKinds] = {}, count_ = 0;
-  alignas(64) float floats_[2][kStage];
+  alignas(64) float floats_[2 * kStage + kApart];
   Move moves_[kStage];  // each writes a float that no other does
 };
 
@@ -114,7 +124,10 @@ void pack(const Chunk& chunk, const TileJob& job, Staging& staging, float* rows)
   const uint16_t* tap = chunk.taps;
   const int32_t count = chunk.packed_count;
   if (job.stage->direct) {
-    for (int32_t c = 0; c < count; ++c) staging.lay_out(chunk.packed[c].channel, rows + c * T);
+    for (int32_t c = 0; c < count; ++c, rows += T) {
+      staging.lay_out(chunk.packed[c].channel, rows);
+      staging.fill(rows);
+    }
     return;
   }
   if (count) staging.lay_out(chunk.packed[0].channel, int64_t{0});

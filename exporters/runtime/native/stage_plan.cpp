@@ -42,7 +42,7 @@ StagePlan::StagePlan(const Window& window, const Tiling& in, const Tiling& out, 
 Stage StagePlan::view() const {
   const bool direct = taps_.size() == 1 && taps_[0].mask < 0 && taps_[0].from == 0;
   return {steps_.data(), first_.data(), lanes_.data(), taps_.data(), masks_.data(),
-          static_cast<int32_t>(mask_size_), static_cast<int32_t>(period_), direct, fill_};
+          static_cast<int32_t>(mask_size_), static_cast<int32_t>(period_), static_cast<int32_t>(size_), direct, fill_};
 }
 
 // Whether the taps of a parity can share an array: no column may be needed that is right of the
@@ -95,12 +95,12 @@ bool StagePlan::arrange(const Window& window, bool shared) {
       taps_.push_back({0, shared ? masks[static_cast<size_t>(kx)] : -1});
     }
   }
-  int64_t size = 0;
+  size_ = 0;
   for (Array& array : arrays_) {
-    array.place = size + (array.low % kMaxLanes + kMaxLanes) % kMaxLanes;  // shift 0 is aligned
-    size = array.place + out_.floats + array.high - array.low;
-    size = (size + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
-    if (size > kStage) return false;
+    array.place = size_ + (array.low % kMaxLanes + kMaxLanes) % kMaxLanes;  // shift 0 is aligned
+    size_ = array.place + out_.floats + array.high - array.low;
+    size_ = (size_ + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
+    if (size_ > kStage) return false;
   }
   for (size_t t = 0; t < taps_.size(); ++t) {
     const Array& array = arrays_[places[t].array];

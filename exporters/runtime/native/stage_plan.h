@@ -42,7 +42,7 @@ class StagePlan {
   std::vector<Array> arrays_;
   std::vector<Tap> taps_;
   std::vector<uint32_t> masks_;
-  int64_t mask_size_ = 0, period_ = 1;
+  int64_t mask_size_ = 0, period_ = 1, size_ = 0;
   std::vector<StageStep> steps_;
   std::vector<uint16_t> lanes_;
   std::vector<int32_t> first_;
