@@ -45,7 +45,11 @@ def test_unknown_names_are_no_attributes():
 
 def test_the_job_runs_as_a_library(tmp_path, capsys):
     recipe = Recipe.model_validate(
-        {"finetune": {"epochs": 0}, "prune": {"gradients": 8}, "validate": {"runs": 100}}
+        {
+            "finetune": {"epochs": 0},
+            "prune": {"gradients": 8},
+            "validate": {"runs": 100, "threads": 1, "batches": [1]},
+        }
     )
     directory = RunDirectory(tmp_path / "run")
     report = prune_and_export(recipe, directory)

@@ -21,7 +21,8 @@ from wfpipe.exporters.reading.archive import read_archive
 from wfpipe.pipeline.recipe.recipe import Recipe
 from wfpipe.tests.cli.program import PROGRAM, wfpipe
 
-QUICK = ["--epochs", 1, "--set", "prune.gradients=16", "--set", "validate.runs=100"]
+MEASURED = ["--set", "validate.runs=100", "--set", "validate.threads=1"]
+QUICK = ["--epochs", 1, "--set", "prune.gradients=16", *MEASURED]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_the_package_is_signed_and_its_documents_are_valid(run):
 
 
 def test_validate_applies_gates_and_writes_its_report_where_told(run, tmp_path):
-    files = [run / "model.onnx", "--against", run / "dense.onnx", "--set", "validate.runs=100"]
+    files = [run / "model.onnx", "--against", run / "dense.onnx", *MEASURED]
     passing = wfpipe("validate", *files, "--min-compression", 2, "--out", tmp_path / "figures")
     assert passing.returncode == 0, passing.stderr
     assert json.loads((tmp_path / "figures" / "report.json").read_text())["recipe_digest"] is None
@@ -143,7 +144,7 @@ def test_recipe_prints_the_defaults_and_checks_files(tmp_path):
 
 
 def test_quiet_prints_nothing_when_all_is_well(run, tmp_path):
-    files = [run / "model.onnx", "--against", run / "dense.onnx", "--set", "validate.runs=100"]
+    files = [run / "model.onnx", "--against", run / "dense.onnx", *MEASURED]
     result = wfpipe("validate", *files, "-q")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 

@@ -15,7 +15,10 @@ from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.state import load_state
 from wfpipe.tests.cli.program import start, wfpipe
 
-JOB = ["prune-and-export", "--epochs", 4, "--set", "prune.steps=2", "--set", "validate.runs=100"]
+JOB = [
+    "prune-and-export", "--epochs", 4, "--set", "prune.steps=2", "--set", "prune.gradients=64",
+    "--set", "validate.runs=100", "--set", "validate.threads=1",
+]  # fmt: skip
 RESULTS = ["pruned.safetensors", "masks.safetensors", "model.onnx", "dense.onnx"]
 
 

@@ -13,7 +13,7 @@ from wfpipe.tests.cli.program import wfpipe
 
 JOB = [
     "prune-and-export", "--epochs", 0, "--sparsity", 0.9, "--criterion", "magnitude",
-    "--set", "validate.runs=100", "--set", "validate.batches=1",
+    "--set", "validate.runs=100", "--set", "validate.batches=1", "--set", "validate.threads=1",
 ]  # fmt: skip
 
 
