@@ -50,7 +50,7 @@ COMMON = {"include": "layer*.conv*.weight", "exclude": []}
 PLAIN = {"criterion": "woodfisher", "recompute": 8, "gradients": 300, "damping": 1e-5}
 BLOCK = 500
 PRESET = PRESETS["thorough"]
-REFIT = {"criterion": "magnitude", "update": "refit", "recompute": 4, "correction_steps": 100}
+REFIT = PRESETS["oneshot"]
 PARTS: dict[str, dict[str, Any]] = {
     "magnitude": {"criterion": "magnitude", "recompute": 1},
     "woodfisher in one step, summed update": {**PLAIN, "recompute": 1, "update": "single"},

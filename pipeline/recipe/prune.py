@@ -24,7 +24,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tune_damping": True,
         "swaps": 3,
         "fisher_precision": "float32",
-    }
+    },
+    "oneshot": {
+        "criterion": "magnitude",
+        "update": "refit",
+        "recompute": 4,
+        "correction_steps": 100,
+    },
 }
 """Values that a preset puts in the place of the defaults: measured in docs/method.md."""
 
@@ -32,8 +38,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 class PruneSettings(Section):
     """What is pruned, how much of it, and by which criterion."""
 
-    preset: Literal["standard", "thorough"] = Field(
-        "standard", description="thorough: other defaults, the best masks for many times the time"
+    preset: Literal["standard", "thorough", "oneshot"] = Field(
+        "standard",
+        description="other defaults; thorough: the best masks for many times the time; oneshot: "
+        "refits without labels, for jobs without fine-tuning",
     )
     sparsity: float = Field(0.9, gt=0, lt=1, description="pruned / total of all prunables")
     criterion: Literal[

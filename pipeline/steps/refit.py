@@ -99,10 +99,13 @@ def _fit(
         equations.add(*layer_rows(weight, layer.geometry, x, y, positions, generator))
     keep = torch.ones_like(w, dtype=torch.bool) if mask is None else as_rows(mask, layer.geometry)
     fit = equations.fit_with_constant() if layer.has_constant else equations.fit()
-    fitted, known = w.to(torch.float64), fit.b.isfinite().all(dim=1)
+    fitted = w.to(torch.float64)
+    known = _reached(fit.b) if layer.norm is not None else torch.ones_like(keep[:, :, 0])
     rho = ridge(fit.A)
     for group in range(len(w)):
         rows = known[group]
+        if not bool(rows.any()):
+            continue
         fitted[group, rows] = fit_rows(
             fit.A[group], fit.b[group][:, rows], w[group, rows], keep[group, rows],
             float(rho[group]),
@@ -110,6 +113,11 @@ def _fit(
     weight.copy_(from_rows(fitted, weight, layer.geometry))
     if layer.has_constant:
         _set_constant(layer, state, equations.constant(fitted), known)
+
+
+def _reached(b: Tensor) -> Tensor:
+    """Return the outputs that have an effect behind the batch norm, ``Bool[groups, o]``."""
+    return b.isfinite().all(dim=1)
 
 
 def _set_constant(layer: Fitted, state: State, constant: Tensor, known: Tensor) -> None:

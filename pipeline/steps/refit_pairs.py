@@ -11,6 +11,10 @@ from torch.fx import Node
 from .refit_graph import Graph, Run, State, all_values, capture, last_uses, size
 from .refit_layers import Fitted, Layer, find_layers, schedule
 
+_DEAD = 1e-4
+"""Share of the largest gain of a batch norm under which a channel says nothing (a heuristic): to
+make up for anything through it, its weights would have to be as many times larger."""
+
 
 class Captured:
     """A captured network, dense and pruned.
@@ -112,7 +116,9 @@ def before_norm(values: Tensor, layer: Fitted, state: State) -> Tensor:
     if norm.bias is not None:
         values = values - along(norm.bias)
     if norm.weight is not None:
-        scale = scale / along(norm.weight)
+        gain = along(norm.weight)
+        dead = gain.abs() <= _DEAD * gain.abs().max()
+        scale = (scale / gain).masked_fill(dead, torch.inf)
     return values * scale + along(norm.mean)
 
 

@@ -11,10 +11,11 @@ def prune(*assignments: str):
     return resolve(*(parse_assignment(f"prune.{text}") for text in assignments)).prune
 
 
-def test_a_preset_changes_defaults_and_nothing_that_was_set():
-    settings = prune("preset=thorough", "gradients=50")
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_changes_defaults_and_nothing_that_was_set(preset):
+    settings = prune(f"preset={preset}", "gradients=50")
     assert settings.gradients == 50
-    for key, value in PRESETS["thorough"].items():
+    for key, value in PRESETS[preset].items():
         assert getattr(settings, key) == (50 if key == "gradients" else value)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from wfpipe.pipeline.pruning.refit.rows import ridge
+from wfpipe.pipeline.pruning.refit.rows import RefitError, ridge
 from wfpipe.pipeline.pruning.tensors.prunables import find_prunables
 from wfpipe.pipeline.steps.refit import Refitter
 from wfpipe.tests.reference.refit import least_squares
@@ -234,9 +234,10 @@ def test_batch_norm_takes_the_constant_of_a_layer_without_bias():
     assert torch.equal(module.a[1].running_var, dense.a[1].running_var)
 
 
-def test_a_channel_that_batch_norm_multiplies_by_zero_stays_as_it_is():
+@pytest.mark.parametrize("gain", [0.0, 1e-6])
+def test_a_channel_that_batch_norm_all_but_drops_stays_as_it_is(gain):
     module, batches = prepared("residual")
-    module.a[1].weight.data[2] = 0
+    module.a[1].weight.data[2] = gain
     refitter = Refitter(module, batches[0])
     masks = prune(module)
     before = module.a[0].weight.detach().clone()
@@ -263,3 +264,11 @@ def test_modes_of_the_network_are_left_as_they_are():
     assert module.training
     assert module.b[1].training
     assert not module.a[1].training
+
+
+def test_inputs_that_are_not_finite_are_refused():
+    module, batches = prepared("without batch norm")
+    refitter = Refitter(module, batches[0])
+    batches[3][0] = float("inf")
+    with pytest.raises(RefitError, match="not finite"):
+        run(refitter, prune(module), batches)
