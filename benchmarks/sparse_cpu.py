@@ -50,7 +50,8 @@ class Transformer(nn.Module):
         self.up, self.down = nn.Linear(768, 3072), nn.Linear(3072, 768)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.down(nn.functional.gelu(self.up(tokens))).flatten(1)
+        found: Tensor = self.down(nn.functional.gelu(self.up(tokens)))
+        return found.flatten(1)
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,10 @@ def rows(case: Case, sparsity: float, folder: Path, half: bool) -> Iterator[str]
         )
         MEASURED[case.name, sparsity, threads] = ratio
     if case.name == "resnet50" and sparsity == 0.9:
-        one, other = (peak_memory(path, settings, samples) for path in (dense, form))
-        if one and other:
-            yield f"{case.name} {sparsity:.0%}: peak memory {other / one:.2f} of dense (wanted 0.5)"
+        before, after = (peak_memory(path, settings, samples) for path in (dense, form))
+        if before and after:
+            share = after / before
+            yield f"{case.name} {sparsity:.0%}: peak memory {share:.2f} of dense (wanted 0.5)"
 
 
 MEASURED: dict[tuple[str, float, int], float] = {}

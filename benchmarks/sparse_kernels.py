@@ -44,7 +44,7 @@ class Layer(NamedTuple):
     kernel: int
     stride: int
     side: int
-    count: int
+    times: int
     depthwise: bool = False
 
     @property
@@ -86,7 +86,7 @@ def mobilenet_v1() -> list[Layer]:
         side //= stride
         layers.append(Layer(f"{side} pointwise", inputs, outputs, 1, 1, side, 1))
         inputs = outputs
-    return [layer._replace(count=layers.count(layer)) for layer in dict.fromkeys(layers)]
+    return [layer._replace(times=layers.count(layer)) for layer in dict.fromkeys(layers)]
 
 
 def main() -> None:
@@ -121,7 +121,7 @@ class Row(NamedTuple):
     """A layer's times in seconds, and how many products it has that are not zero."""
 
     name: str
-    count: int
+    times: int
     dense: float
     sparse: float
     products: float
@@ -135,11 +135,11 @@ def _table(rows: Iterable[Row], rate: float) -> tuple[float, float]:
     dense = sparse = limit = 0.0
     for row in rows:
         least = row.products / rate
-        print(f"{row.name:<16} {row.count:5} {1e3 * row.dense:9.3f} {1e3 * row.sparse:9.3f} "
+        print(f"{row.name:<16} {row.times:5} {1e3 * row.dense:9.3f} {1e3 * row.sparse:9.3f} "
               f"{1e3 * least:9.3f} {row.dense / row.sparse:6.2f}")  # fmt: skip
-        dense += row.count * row.dense
-        sparse += row.count * row.sparse
-        limit += row.count * least
+        dense += row.times * row.dense
+        sparse += row.times * row.sparse
+        limit += row.times * least
     print(f"{'all':<16} {'':5} {1e3 * dense:9.2f} {1e3 * sparse:9.2f} {1e3 * limit:9.2f}")
     return dense, sparse
 
@@ -180,7 +180,7 @@ class Bench:
             dense, sparse = self.times(
                 [_dense(layer, weight), _sparse(layer, weight)], x, [{"Conv"}, {operator}]
             )
-            yield Row(layer.name, layer.count, statistics.median(dense),
+            yield Row(layer.name, layer.times, statistics.median(dense),
                       statistics.median(sparse), kept * layer.products)  # fmt: skip
 
     def linear(self) -> Iterable[Row]:

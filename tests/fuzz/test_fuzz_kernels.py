@@ -10,7 +10,7 @@ import pytest
 
 from wfpipe.exporters.reading.package_model import parse_model
 from wfpipe.tests.exporters.kernel_samples import kernel_models
-from wfpipe.tests.exporters.runtime.library import kernels
+from wfpipe.tests.exporters.runtime.library import COMPILER, kernels
 from wfpipe.tests.fuzz import fuzz_kernels
 
 SCRIPT = Path(fuzz_kernels.__file__)
@@ -49,7 +49,7 @@ def test_a_report_of_a_sanitizer_is_a_failure(tmp_path: Path) -> None:
         "  volatile char* bytes = malloc(8); bytes[8] = 1; return 0;\n}\n"
     )
     library = tmp_path / "bad.so"
-    compiler = [*fuzz_kernels.COMPILER, "-x", "c", "-shared", "-fPIC", "-fsanitize=address"]
+    compiler = [*COMPILER, "-x", "c", "-shared", "-fPIC", "-fsanitize=address"]
     subprocess.run([*compiler, str(source), "-o", str(library)], check=True)
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--count", "1", "--library", str(library), "--failures",

@@ -134,7 +134,7 @@ def test_tensors_that_break_a_rule_are_refused(
 
 
 def test_a_gap_of_0_begins_a_row_and_rows_may_be_empty() -> None:
-    tensors = {
+    tensors: dict[str, Any] = {
         "w.values": np.ones(3, np.float32),
         "w.gaps": np.array([0, 1, 0], np.uint8),
         "w.rows": np.array([0, 0, 2, 3], np.int32),
@@ -219,7 +219,7 @@ def test_other_versions_of_the_operators_are_refused(
 
 def test_layers_that_grow_out_of_proportion_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few bytes can stand for a weight of two gigabytes."""
-    changes = {"in_channels": 2**24, "kernel_shape": [3, 3]}
+    changes: dict[str, Any] = {"in_channels": 2**24, "kernel_shape": [3, 3]}
     assert "its sparse layers grow to more than" in refused(layer(**changes), monkeypatch)
 
 
@@ -298,12 +298,12 @@ def test_a_node_without_a_name_of_two_outputs_is_refused(monkeypatch: pytest.Mon
 def test_large_tensors_are_checked_where_only_an_outline_is_read() -> None:
     """The places of a weight of more bytes than an outline keeps."""
     count = onnx_outline.LARGE_BYTES + 1
-    tensors = {
+    tensors: dict[str, Any] = {
         "w.values": np.ones(count, np.float32),
         "w.gaps": np.ones(count, np.uint8),
         "w.rows": np.array([0, count, count, count], np.int32),
     }
-    changes = {"kernel_shape": [1, 1], "pads": None}
+    changes: dict[str, Any] = {"kernel_shape": [1, 1], "pads": None}
     good = layer(tensors=tensors, in_channels=count + 1, **changes)
     load_model(good.SerializeToString(), "model")
     bad = layer(tensors=tensors, in_channels=count, **changes)

@@ -145,7 +145,9 @@ def test_runs_at_the_same_time_agree(library):
 
 @pytest.mark.parametrize("name", ["baseline", "avx2", "avx512", "wide", "neon", "none such"])
 def test_every_path_gets_every_case_right(library, name):
-    known = {path.name for path in compiler.PLATFORMS[compiler.this_platform()].paths} | {"wide"}
+    here = compiler.this_platform()
+    assert here is not None
+    known = {path.name for path in compiler.PLATFORMS[here].paths} | {"wide"}
     command = [sys.executable, "-m", "wfpipe.tests.exporters.runtime.cases", str(library)]
     done = subprocess.run(
         command, env=os.environ | {"WFPIPE_KERNELS": name}, capture_output=True, text=True

@@ -53,6 +53,7 @@ def test_kernels_are_right_under_an_emulator(tmp_path, platform):
 def test_kernels_are_right_on_each_path_of_this_processor(tmp_path, sanitize):
     tool(COMPILER[0])
     platform = compiler.this_platform()
+    assert platform is not None
     wide = (compiler.WIDE,) if platform == "linux-x86_64" else ()
     program = tmp_path / "selftest"
     compiler.compile_selftest(program, platform, COMPILER, sanitize=sanitize, extra_paths=wide)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from wfpipe.tests.exporters.runtime.tile_models import model, node, session, win
 
 SIZE = [1, 8, 5, 5]
 GOOD = window((3, 3), (5, 5), pads=[1, 1, 1, 1]) | {"in_channels": 8}
-TENSORS = {
+TENSORS: dict[str, Any] = {
     "values": np.ones(4, np.float32),
     "gaps": np.array([0, 68, 3, 1], np.uint8),
     "rows": np.array([0, 2, 2, 4], np.int32),

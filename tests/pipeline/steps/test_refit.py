@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -89,10 +90,11 @@ def prepared(name: str):
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             with torch.no_grad():
-                part.running_mean.normal_()
-                part.running_var.uniform_(0.5, 2)
-                part.weight.uniform_(-1, 2)
-                part.bias.normal_()
+                norm: Any = part
+                norm.running_mean.normal_()
+                norm.running_var.uniform_(0.5, 2)
+                norm.weight.uniform_(-1, 2)
+                norm.bias.normal_()
     return module.eval(), [torch.randn(20, *shape) for _ in range(10)]
 
 
@@ -164,7 +166,7 @@ def test_the_bits_depend_on_the_seed_alone_and_not_on_what_is_kept(name):
 
 def test_a_layer_has_the_weights_of_a_dense_least_squares_solve():
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(12, 7), nn.ReLU(), nn.Linear(7, 3))
+    module: Any = nn.Sequential(nn.Linear(12, 7), nn.ReLU(), nn.Linear(7, 3))
     batches = [torch.randn(50, 12) for _ in range(4)]
     refitter, x = Refitter(module, batches[0]), torch.cat(batches).double()
     w = module[0].weight.detach().clone()
@@ -181,7 +183,7 @@ def test_a_layer_has_the_weights_of_a_dense_least_squares_solve():
 
 def test_a_later_layer_sees_the_inputs_of_the_pruned_network():
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 3))
+    module: Any = nn.Sequential(nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 3))
     batches = [torch.randn(100, 12) for _ in range(4)]
     dense, refitter = copy.deepcopy(module), Refitter(module, batches[0])
     x = torch.cat(batches)

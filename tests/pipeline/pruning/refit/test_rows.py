@@ -44,9 +44,13 @@ def test_rows_are_solved_with_fewer_samples_than_inputs(n):
 def test_rows_that_keep_the_same_inputs_share_a_factor(monkeypatch):
     X, Y, w, keep = problem(1, 0.5)
     keep[:] = keep[0]
-    factored = []
-    factor = rows._factor
-    monkeypatch.setattr(rows, "_factor", lambda M: (factored.append(M.shape), factor(M))[1])
+    factored, factor = [], rows._factor
+
+    def noting(M):
+        factored.append(M.shape)
+        return factor(M)
+
+    monkeypatch.setattr(rows, "_factor", noting)
     check(X, Y, w, keep, 0.1)
     assert factored == [(int(keep[0].sum()),) * 2]
 
@@ -54,7 +58,8 @@ def test_rows_that_keep_the_same_inputs_share_a_factor(monkeypatch):
 def test_many_rows_are_solved_in_batches(monkeypatch):
     monkeypatch.setattr(rows, "_ENTRIES", 100)
     for density in (0.3, 0.7):
-        check(*problem(2, density), 0.1)
+        X, Y, w, keep = problem(2, density)
+        check(X, Y, w, keep, 0.1)
 
 
 def test_a_large_ridge_leaves_the_weights_as_they_are():
