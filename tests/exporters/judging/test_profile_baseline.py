@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wfpipe.exporters.documents.profile import Cold, Machine, Profile, Spread, ThreadFigures
+from wfpipe.exporters.documents.profile import Profile
 from wfpipe.exporters.documents.report import Latency
 from wfpipe.exporters.judging.baseline import Candidate, Planned, Tolerances
 from wfpipe.exporters.judging.gates import describe
@@ -15,19 +15,9 @@ from wfpipe.exporters.measuring.environment import this_machine
 from wfpipe.exporters.measuring.session import Provider, SessionSettings
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import make_report, model_figures
+from wfpipe.tests.exporters.profile_samples import make_profile
 
 TOLERANCES = Tolerances(accuracy_drop=0.5, latency_increase=0.1, size_increase=0.05)
-
-
-def make_profile(machine: Machine) -> Profile:
-    cold = Cold(median=50.0, low=40.0, high=60.0, load=5.0, first_run=1.0, starts=5)
-    latency = Spread(
-        p50=2.0, p90=3.0, p50_low=1.9, p50_high=2.2, throughput=500.0, runs=200, sittings=20
-    )
-    measured = ThreadFigures(
-        threads=2, cold_start_ms=cold, memory_bytes=None, latency_ms={"1": latency}
-    )
-    return Profile(model_sha256="a" * 64, variant="plain", machine=machine, measured=[measured])
 
 
 def saved(folder: Path, profile: Profile) -> Path:

@@ -26,7 +26,7 @@ from wfpipe.exporters.reading.onnx_graph import read_model
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.networks import Array, convolutional, settled
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def export(module: nn.Module, path: Path, *shape: int, opset: int = 20) -> onnx.ModelProto:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from wfpipe.pipeline.pruning.criteria.criterion import Fisher
 from wfpipe.pipeline.pruning.criteria.diag_fisher import diag_fisher
-from wfpipe.pipeline.pruning.curvature.diagonal import DiagonalInverse
 from wfpipe.pipeline.pruning.curvature.factorise import FactorisationError
 from wfpipe.pipeline.pruning.gradients.bank import TensorBank
 from wfpipe.pipeline.pruning.gradients.evidence import Evidence
@@ -46,14 +45,6 @@ def test_everything_equals_the_dense_reference_without_correlations(seed, N, rel
     groups = torch.arange(10).view(5, 2)
     wanted = inverse[groups[:, :, None], groups[:, None, :]]
     torch.testing.assert_close(model.group_inverse(groups), wanted)
-
-
-def test_solve_and_apply_undo_each_other():
-    inverse = DiagonalInverse(torch.tensor([0.5, 2.0, 4.0], dtype=torch.float64))
-    v = torch.tensor([1.0, -1.0, 3.0])
-    assert inverse.apply(v).tolist() == [0.5, -2.0, 12.0]
-    assert torch.equal(inverse.solve(inverse.apply(v)), v.double())
-    assert inverse.group_loss(v, torch.tensor([[0, 2]])).tolist() == [0.25 + 18.0]
 
 
 def test_gradients_that_say_nothing_are_refused():
