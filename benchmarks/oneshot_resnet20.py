@@ -126,6 +126,7 @@ class Bench:
                 module, weights, data, settings, self.placement, setup.plan, folder
             )
             step = PruneStep(collector, setup, index=index, reporter=Silent())
+            assert settings.sparsity is not None
             return step.run(masks, start, settings.sparsity)[0]
 
 
@@ -174,6 +175,7 @@ def refit(bench: Bench, sparsities: Sequence[float], seeds: Sequence[int]) -> fl
         for seed in seeds:
             values = {**REFIT, **case, "recompute": 1 if "pattern" in case else 4}
             target = resolve({"prune": values}).prune.sparsity
+            assert target is not None
             found += bench.prune(values, replace(bench.data, seed=seed), [target])
         reached = [f.accuracy for f in found]
         seconds = fmean(f.seconds for f in found)

@@ -65,6 +65,7 @@ def prune_alone(recipe: Recipe, data: Data, placement: Placement) -> tuple[float
         setup = set_up(module, weights, data, settings, placement, Path(name))
         collector = Collector(module, weights, data, settings, placement, setup.plan, Path(name))
         step = PruneStep(collector, setup, index=0, reporter=Silent())
+        assert settings.sparsity is not None
         _, log = step.run(masks, 0.0, settings.sparsity)
     return log.predicted, test_loss(module, data, placement) - before
 

@@ -24,6 +24,7 @@ FLAGS = {
     "weights": ("model", "weights", str, "FILE"),
     "data": ("data", "source", str, "SOURCE"),
     "sparsity": ("prune", "sparsity", float, "SHARE"),
+    "target-speedup": ("prune", "target_speedup", float, "RATIO"),
     "criterion": ("prune", "criterion", str, "NAME"),
     "pattern": ("prune", "pattern", str, "NAME"),
     "variants": ("export", "variants", str, "FORM[,FORM…]"),

@@ -23,6 +23,7 @@ class Form:
     parity: float | None = None
     failure: str | None = None
     notes: Sequence[str] = ()
+    planned_speedup: float | None = None
 
     def latency(self, batch: str) -> Latency | None:
         """Return the latency at a batch size, where it was measured."""
@@ -48,7 +49,7 @@ def forms(report: Report) -> list[Form]:
             Form(
                 name, variant.file, variant.figures, variant.speedup, variant.gates,
                 ships=shipped == name, parity=variant.parity, failure=variant.failure,
-                notes=variant.notes,
+                notes=variant.notes, planned_speedup=variant.planned_speedup,
             )
         )  # fmt: skip
     return found

@@ -118,6 +118,12 @@ class VariantFigures(_Figures):
     kernels: list[KernelChoice] = Field(
         default_factory=list, description="of sparse-cpu: where each layer runs, and why"
     )
+    target_speedup: Ratio | None = Field(
+        default=None, description="of sparse-cpu: dense / sparse-cpu p50 that was asked for"
+    )
+    planned_speedup: Ratio | None = Field(
+        default=None, description="the one that the sparsities of the layers were chosen for"
+    )
 
     @property
     def passed(self) -> bool:

@@ -35,7 +35,19 @@ def _sentence(name: str, form: VariantFigures, plain: ModelFigures) -> str:
         return f"{name} could not be used: {form.failure}."
     speed = f"{speed_in_words(form.speedup)} than dense" if form.speedup else ""
     parts = [_size(figures, plain), _accuracy(form, figures, plain), speed]
-    return f"{name}: {', '.join(part for part in parts if part)}."
+    return f"{name}: {', '.join(part for part in parts if part)}.{_plan(form)}"
+
+
+def _plan(form: VariantFigures) -> str:
+    """Say how the speed that was planned compares with the one measured, at the first batch."""
+    if form.planned_speedup is None or not form.speedup:
+        return ""
+    batch, speed = next(iter(form.speedup.items()))
+    wanted = "" if form.target_speedup is None else f" for a target of {form.target_speedup:g}"
+    return (
+        f" Its sparsities were planned for {form.planned_speedup:.2f} times the speed of "
+        f"dense{wanted}; measured at batch {batch} are {speed.ratio:.2f} times."
+    )
 
 
 def _size(figures: ModelFigures, plain: ModelFigures) -> str:

@@ -253,6 +253,11 @@ def all_figures(report: Report) -> list[tuple[str, ...]]:
         )
         speeds = [form.speedup.get(batch) for form in measured]
         add(f"speed, batch {batch}", [format_speed(s) if s else NO_VALUE for s in speeds])
+    planned = [form.planned_speedup for form in measured]
+    add(
+        f"planned speed, batch {first_batch(report)}",
+        [NO_VALUE if p is None else f"{p:.2f}×" for p in planned],
+    )
     add("file size", [format_bytes(f.file_bytes) for f in figures])
     add("compressed size", [format_bytes(f.deflated_bytes) for f in figures])
     add("non-zeros", [format_count(f.nonzeros, "values") for f in figures])

@@ -7,7 +7,6 @@ is gained, the form is the plain file.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from ...support.files import write_bytes
 from ...support.progress import Reporter, Silent
 from ..documents.report import KernelChoice
 from ..measuring.kernels_library import kernel_path, library_path, why_missing
-from ..measuring.latency import measure_latency
-from ..measuring.session import SessionSettings, open_session
+from ..measuring.session import SessionSettings
 from ..reading.onnx_graph import read_model
+from ..runtime.fastest_mix import fastest_mix
 from ..runtime.half import halve_constants
 from ..runtime.layouts import UnitTimes, choose_units
 from ..runtime.node_times import WARM_UP
@@ -34,9 +33,6 @@ from ..runtime.unit_times import ROUNDS, measure_units
 from ..runtime.units import Unit, find_units, taken_outside
 
 Array = np.ndarray[Any, Any]
-
-_TRIALS = 24  # runs of each candidate against the plain file: a heuristic
-_LEAST_GAIN = 1.02  # of the whole file; below it the difference is that of two sittings
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,9 @@ def write_sparse_cpu(
         raise InputError("the model has no convolution and no linear layer that the kernels take")
     times, changes = _times(model, units, samples, settings, measure, reporter)
     best = choose_units(units, times, changes, taken_outside(model, units))
-    chosen = _fastest(model, units, [best] if best else [], samples, settings, measure, half)
+    chosen: Collection[str] = best
+    if measure:
+        chosen = fastest_mix(model, units, best, samples, settings, half=half).chosen
     written = rewrite(model, units, chosen, half=half)
     if half:
         halve_constants(written)
@@ -107,37 +105,6 @@ def _times(
         return stored_times(model, units, len(samples))
     with reporter.task("layers on sparse kernels", ROUNDS + WARM_UP, "round") as task:
         return measure_units(model, units, samples, settings, on_round=task.advance)
-
-
-def _fastest(
-    model: ModelProto,
-    units: Sequence[Unit],
-    mixes: Sequence[Collection[str]],
-    samples: Array,
-    settings: SessionSettings,
-    measure: bool,
-    half: bool,
-) -> Collection[str]:
-    """Return the mix whose whole file is fastest, or none where that is the plain one.
-
-    Times of layers add up to that of a file only nearly: what counts is the file.
-    """
-    if not measure:
-        return mixes[0] if mixes else ()
-    every = {unit.name for unit in units if unit.weight or unit.kind != "conv"}
-    candidates = [*mixes, every] if every not in mixes else list(mixes)
-    with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
-        sessions = {}
-        for number, mix in enumerate([(), *candidates]):
-            file = Path(folder) / f"{number}.onnx"
-            file.write_bytes(rewrite(model, units, mix, half=half).SerializeToString())
-            sessions[str(number)] = open_session(file, settings)
-        runs = measure_latency(sessions, samples, batch_sizes=[len(samples)], runs=_TRIALS, seed=0)
-    plain, *others = (runs[str(number)][len(samples)] for number in range(len(sessions)))
-    fastest = int(np.argmin([np.median(times) for times in others]))
-    gains = plain / others[fastest]
-    certain = np.median(gains) >= _LEAST_GAIN and np.quantile(gains, 0.25) > 1
-    return candidates[fastest] if certain else ()
 
 
 def _choices(

@@ -43,7 +43,9 @@ class PruneSettings(Section):
         description="other defaults; thorough: the best masks for many times the time; oneshot: "
         "refits without labels, for jobs without fine-tuning",
     )
-    sparsity: float = Field(0.9, gt=0, lt=1, description="pruned / total of all prunables")
+    sparsity: float | None = Field(
+        0.9, gt=0, lt=1, description="pruned / total of all prunables; null with target_speedup"
+    )
     criterion: Literal[
         "woodfisher", "woodtaylor", "mfac", "kfac", "diag-fisher", "magnitude", "random"
     ] = Field("woodfisher", description="what scores weights: docs/method.md lists all seven")
@@ -66,8 +68,11 @@ class PruneSettings(Section):
     pattern: Annotated[str, BeforeValidator(as_ratio)] = Field(
         "unstructured", description="allowed zeros: unstructured, N:M, block:K:in, block:K:out"
     )
-    allocation: Literal["global", "uniform", "erk", "flops"] = Field(
-        "global", description="how layers share the sparsity: global, uniform, erk, flops"
+    allocation: Literal["global", "uniform", "erk", "flops", "latency"] = Field(
+        "global", description="how layers share the sparsity: global, uniform, erk, flops, latency"
+    )
+    target_speedup: float | None = Field(
+        None, gt=1, description="latency: dense / sparse-cpu time to prune for, by time and loss"
     )
     layers: dict[str, Share] = Field(
         default_factory=dict, description="sparsity of named layers (glob patterns)"
@@ -140,11 +145,13 @@ class PruneSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, values: Any) -> Any:
-        """Put a preset under what is set, and give N:M the sparsity that it has."""
+        """Put under what is set a preset, the sparsity of N:M, and what a target of time means."""
         if not isinstance(values, Mapping):
             return values
         preset = values.get("preset")
         filled = {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **values}
+        if filled.get("target_speedup") is not None:
+            filled = {"allocation": "latency", "sparsity": None, **filled}
         pattern = as_ratio(filled.get("pattern"))
         if isinstance(pattern, str) and ":" in pattern and "sparsity" not in filled:
             kept, _, size = pattern.partition(":")
@@ -175,10 +182,39 @@ class PruneSettings(Section):
             raise ValueError(f"tune_damping needs a criterion with a damping, got {self.criterion}")
         if self.max_macs is not None and self.allocation != "flops":
             raise ValueError(f"max_macs needs allocation=flops, got {self.allocation}")
+        self._check_target()
         pattern = parse_pattern(self.pattern)
-        if pattern.kept and abs(self.sparsity - (1 - pattern.kept / pattern.length)) > 1e-6:
+        if pattern.kept and abs(self.final_sparsity - (1 - pattern.kept / pattern.length)) > 1e-6:
             raise ValueError(
                 f"pattern {self.pattern} gives sparsity {1 - pattern.kept / pattern.length:g}, "
                 f"got prune.sparsity={self.sparsity}: leave it out"
             )
         return self
+
+    @property
+    def final_sparsity(self) -> float:
+        """The sparsity in the end; under ``target_speedup``, once a plan has found it."""
+        if self.sparsity is None:
+            raise AssertionError("the sparsity follows from a plan that is not there yet")
+        return self.sparsity
+
+    def _check_target(self) -> None:
+        """Refuse a target of time together with what contradicts it, and each without the other."""
+        target = self.target_speedup
+        if (target is None) == (self.allocation == "latency"):
+            raise ValueError(
+                "target_speedup and allocation=latency need each other, "
+                f"got target_speedup={target} and allocation={self.allocation}"
+            )
+        if target is None and self.sparsity is None:
+            raise ValueError("sparsity must be a number unless target_speedup is set, got null")
+        if target is not None and self.sparsity is not None:
+            raise ValueError(
+                f"target_speedup={target:g} finds the sparsity of each layer itself, "
+                f"got sparsity={self.sparsity:g} beside it: leave one of the two out"
+            )
+        if target is not None and parse_pattern(self.pattern).kept:
+            raise ValueError(
+                f"target_speedup varies the sparsity of layers, pattern {self.pattern} fixes it: "
+                "leave one of the two out"
+            )

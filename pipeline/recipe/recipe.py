@@ -18,7 +18,7 @@ from .model import ModelSettings
 from .prune import PruneSettings
 from .run import RunSettings
 from .validate import ValidateSettings
-from .values import Section
+from .values import Section, split
 
 
 class Recipe(Section):
@@ -37,6 +37,21 @@ class Recipe(Section):
     def prune_steps(self) -> int:
         """The number of prune steps: as set, or one for every two epochs (a heuristic)."""
         return self.prune.steps or max(1, self.finetune.epochs // 2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        """Have a target of time make the form that it is for, and ship the fastest."""
+        prune = values.get("prune") if isinstance(values, Mapping) else None
+        if not isinstance(prune, Mapping) or prune.get("target_speedup") is None:
+            return values
+        export = values.get("export", {})
+        if not isinstance(export, Mapping):
+            return values
+        variants = split(export.get("variants", ExportSettings().variants))
+        if isinstance(variants, list) and "sparse-cpu" not in variants:
+            variants = ["sparse-cpu", *variants]
+        return {**values, "export": {"pick": "fastest", **export, "variants": variants}}
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:

@@ -26,7 +26,8 @@ class State:
     """The state of a run after ``done`` units of its timeline.
 
     ``fingerprint`` tells the dense weights and the data that the run began with; ``history`` is
-    the content of ``log.jsonl``; ``asked`` has the flags beside the recipe that it was given.
+    the content of ``log.jsonl``; ``asked`` has the flags beside the recipe that it was given;
+    ``plan`` has the sparsities that were found for a target of time.
     """
 
     recipe_digest: str
@@ -38,6 +39,7 @@ class State:
     optimizer: dict[str, Any] = field(default_factory=dict)
     history: list[Event] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    plan: dict[str, Any] | None = None
 
     def save(self, checkpoint: Path, log: Path) -> None:
         """Write the checkpoint, then the log that belongs to it; each appears whole."""
@@ -62,7 +64,7 @@ def load_state(checkpoint: Path) -> State:
             raise ValueError("another format")
         return State(**content)
     except Exception:  # damaged files fail in many ways
-        raise _damaged(checkpoint) from None
+        raise damaged(checkpoint) from None
 
 
 def check_state(
@@ -80,9 +82,9 @@ def check_state(
         InputError: when a part is missing or of another form.
     """
     if not isinstance(state.asked, list) or not all(isinstance(flag, str) for flag in state.asked):
-        raise _damaged(checkpoint)
+        raise damaged(checkpoint)
     if not 0 <= state.done <= units or len(state.history) != state.done + 1:
-        raise _damaged(checkpoint)
+        raise damaged(checkpoint)
     if state.done == 0:
         return
     network = {name: tensor.shape for name, tensor in module.state_dict().items()}
@@ -92,10 +94,11 @@ def check_state(
         or {name: (mask.shape, mask.dtype) for name, mask in state.masks.items()} != masks
         or not {"state", "param_groups"} <= set(state.optimizer)
     ):
-        raise _damaged(checkpoint)
+        raise damaged(checkpoint)
 
 
-def _damaged(checkpoint: Path) -> InputError:
+def damaged(checkpoint: Path) -> InputError:
+    """Return the error of a checkpoint that is not whole."""
     return InputError(
         f"checkpoint {str(checkpoint)!r} cannot be read: it is damaged or of another version; "
         "start again with --overwrite"

@@ -53,8 +53,8 @@ def accuracy_now(job: Job) -> float:
 
 
 def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
-    settings = job.recipe.prune
-    path = [0.0, *sparsities(settings.sparsity, job.recipe.prune_steps, settings.schedule)]
+    settings = job.collector.settings
+    path = [0.0, *sparsities(settings.final_sparsity, job.recipe.prune_steps, settings.schedule)]
     begin, before = perf_counter(), job.state.history[-1]["accuracy"]
     step = PruneStep(job.collector, job.setup, index=unit.index, reporter=job.reporter)
     masks, log = step.run(job.state.masks, path[unit.index], path[unit.index + 1])

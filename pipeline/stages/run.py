@@ -22,6 +22,7 @@ from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
 from .export import dense_stage, export_stage, real_samples
+from .latency import check_latency, latency_stage
 from .measure import measure_files, plan, session_settings
 from .opening import Job, open_job
 from .prune import prune_stage
@@ -109,8 +110,10 @@ def _remember(job: Job, flags: dict[str, bool]) -> None:
 
 
 def prune_job(job: Job) -> None:
-    """Measure and export the dense network, then prune it; continues where the job stands."""
+    """Measure and export the dense network, plan, then prune it; continues where the job stands."""
+    check_latency(job)
     dense_stage(job)
+    latency_stage(job)
     prune_stage(job)
 
 

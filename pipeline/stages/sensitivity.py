@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from ...exporters.reporting.sensitivity_plot import sensitivity_svg
 from ...support.errors import InputError
 from ...support.files import check_writable, write_bytes, write_json
 from ...support.progress import Reporter
-from ..pruning.loss_curves import Curve, Point, check_criterion, curves, grid
-from ..pruning.tensors.layout import Layout
+from ..pruning.loss_curves import Curve, Point, check_criterion, grid
 from ..recipe.reading import Values, resolve
 from ..recipe.recipe import Recipe
 from ..steps.pattern import pattern_of
-from .opening import Parts, open_parts
+from ..steps.predicted_losses import predict_losses
+from .opening import open_parts
 
 SENSITIVITY_SCHEMA = "wfpipe-sensitivity/1"
 DEFAULTS: Values = {"prune": {"update": "none", "fisher_labels": "model"}}
@@ -28,6 +27,8 @@ _COLUMNS = 5
 """Sparsities in the table, as many as fit a terminal."""
 _NAMED = 3
 """Layers named in the summary at each end."""
+_USUAL = 0.9
+"""Sparsity of the summary where a target of time takes the place of the recipe's."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Sensitivity:
 
     def summary(self) -> str:
         """Say in one sentence which layers are most and least sensitive."""
-        wanted = self.recipe.prune.sparsity
+        wanted = self.recipe.prune.sparsity or _USUAL
         at = min(range(len(self.sparsities)), key=lambda i: abs(self.sparsities[i] - wanted))
         points: list[tuple[str, Point]] = [
             (curve.layer, curve.points[at]) for curve in self.curves if curve.points
@@ -229,7 +230,7 @@ def measure_sensitivity(
         raise InputError("sensitivity predicts update none, single and joint, got 'refit'")
     parts = open_parts(recipe, folder, reporter)
     try:
-        found = _curves(parts, wanted, reporter)
+        found = predict_losses(parts.collector, parts.setup, wanted, reporter)
     except (ArithmeticError, ValueError) as error:
         raise InputError(f"sensitivity failed: {error}") from error
     if not any(curve.points for curve in found):
@@ -239,28 +240,6 @@ def measure_sensitivity(
             reporter.warn(f"no curve for {curve.layer}: {curve.problem}")
     shapes = {name: list(weight.shape) for name, weight in parts.weights.items()}
     return Sensitivity(recipe, shapes, wanted, found)
-
-
-def _curves(parts: Parts, sparsities: tuple[float, ...], reporter: Reporter) -> list[Curve]:
-    setup, collector, layout = parts.setup, parts.collector, Layout(parts.weights)
-    w = layout.flatten(parts.weights)
-    keep = torch.ones(layout.total, dtype=torch.bool, device=w.device)
-    in_passes = setup.plan is not None and setup.plan.place == "passes"
-    rows = 0 if in_passes else collector.settings.gradients  # passes come with the layers
-    found = []
-    with ExitStack() as stack:
-        with reporter.task("gradients", rows, "gradient") as task:
-            evidence = stack.enter_context(
-                collector.evidence(setup.method.need, keep, draw=0, on_row=task.advance)
-            )
-        with reporter.task("sensitivity", len(parts.weights), "layer") as task:
-            for curve in curves(
-                w, evidence, sparsities=sparsities, layout=layout, axes=setup.axes,
-                method=setup.method,
-            ):  # fmt: skip
-                found.append(curve)
-                task.advance(note=curve.layer)
-    return found
 
 
 def _figure(loss: float) -> str:

@@ -15,9 +15,13 @@ from ...exporters.judging.variant_verdict import choice_in_words, variants_verdi
 from ...exporters.measuring.validation import Form
 from ...exporters.reading.package_model import parse_model
 from ...support.errors import CheckFailed, InputError
+from ..data.source import Data
 from ..recipe.export import ExportSettings
 from .measure import session_settings
 from .opening import Job
+
+_OF_MAKING = ("notes", "kernels", "target_speedup", "planned_speedup")
+"""What is known of a form when it is made, before it is measured."""
 
 
 def variants_stage(job: Job) -> dict[str, VariantFigures]:
@@ -83,12 +87,12 @@ def with_variants(report: Report, made: dict[str, VariantFigures], rule: Rule | 
         rule: how the form that ships is chosen; None: the plain one ships.
     """
     variants = {
-        name: variant
+        form: variant
         if variant.failure is not None
-        else report.variants[name].model_copy(
-            update={"notes": variant.notes, "kernels": variant.kernels}
+        else report.variants[form].model_copy(
+            update={name: getattr(variant, name) for name in _OF_MAKING}
         )
-        for name, variant in made.items()
+        for form, variant in made.items()
     }
     report = report.model_copy(update={"variants": variants})
     if rule is not None:
@@ -136,7 +140,7 @@ def _int8(job: Job, source: Path, path: Path) -> tuple[str, ...]:
     return write_int8(
         source,
         path,
-        _training_samples(job, settings.calibration_samples),
+        training_samples(job.data, settings.calibration_samples),
         method=settings.calibration_method,
         exclude=settings.int8_exclude,
         symmetric_values=job.recipe.validate_.provider == "tensorrt",
@@ -150,16 +154,22 @@ def _sparse_cpu(job: Job, source: Path, path: Path) -> dict[str, Any]:
     form = write_sparse_cpu(
         source,
         path,
-        _training_samples(job, validate.batches[0]),
+        training_samples(job.data, validate.batches[0]),
         session_settings(validate, job.placement.device),
         measure=settings.measure_kernels,
         half=settings.sparse_values == "float16",
         reporter=job.reporter,
     )
-    return {"notes": form.notes, "kernels": form.kernels}
+    plan = job.state.plan or {}
+    return {
+        "notes": form.notes,
+        "kernels": form.kernels,
+        "target_speedup": plan.get("target"),
+        "planned_speedup": plan.get("speedup"),
+    }
 
 
-def _training_samples(job: Job, count: int) -> np.ndarray[Any, Any]:
+def training_samples(data: Data, count: int) -> np.ndarray[Any, Any]:
     """Return prepared training samples, one more than once where there are fewer."""
-    samples, _ = next(iter(job.data.held_back_batches(count=count, batch=count)))
+    samples, _ = next(iter(data.held_back_batches(count=count, batch=count)))
     return np.resize(samples.numpy(), (count, *samples.shape[1:]))

@@ -79,6 +79,8 @@ def find_weights(
         )
     weights = _that_fit(module, weights, settings, reporter)
     total = sum(map(torch.numel, weights.values()))
+    if settings.sparsity is None:  # a plan will find one
+        return weights
     if pruned_count(settings.sparsity, total) in (0, total):
         raise InputError(
             f"prune.sparsity={settings.sparsity} of {total} weights prunes "
@@ -114,7 +116,10 @@ def set_up(
     keep = torch.ones(layout.total, dtype=torch.bool, device=w.device)
     try:
         trial = CRITERIA["magnitude"].build(Evidence(), layout, method.fisher)
-        select(trial, w, keep, sparsity=settings.sparsity, layout=layout, axes=axes, method=method)
+        if settings.sparsity is not None:
+            select(
+                trial, w, keep, sparsity=settings.sparsity, layout=layout, axes=axes, method=method
+            )
     except ValueError as error:
         raise InputError(f"the settings of prune cannot be met: {error}") from None
     if method.need == "factors":

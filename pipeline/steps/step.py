@@ -280,7 +280,7 @@ class PruneStep:
     def _at(self, sparsity: float, fisher: Fisher) -> Method:
         """Return the method with the limits of a sub-step on the way to the final sparsity."""
         method = self._setup.method
-        progress = min(1.0, sparsity / self._settings.sparsity)
+        progress = min(1.0, sparsity / self._settings.final_sparsity)
         return replace(method, limits=method.limits.part_way(progress), fisher=fisher)
 
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ..tensors.layout import Layout
-from .limits import Bounds, Goal, Limits, bounds, goal, layer_costs
+from .limits import Bounds, Goal, Limits, bounds, goal, goal_of_layers, layer_costs
 from .patterns import Units
 from .selection import FIRST, NEVER, lowest, ordered_keys
 from .water_filling import fill, shares
 from .water_filling import pruned_count as pruned_count
 
-Allocation = Literal["global", "uniform", "erk", "flops"]
+Allocation = Literal["global", "uniform", "erk", "flops", "latency"]
 
 
 def allocate(
@@ -35,6 +35,7 @@ def allocate(
     * ``erk``: layers keep weights in proportion to the sum of the dimensions of their tensor, so
       that their density is that sum over the product (Erdős–Rényi kernel: Evci et al. 2020, arXiv
       1911.11134, section 3), at most 1.
+    * ``latency``: every layer has its sparsity in the limits, and ``sparsity`` follows from them.
 
     Single weights meet the sparsity to the weight. Units of more weights never give more zeros than
     the sparsity asks for, and fewer by less than a unit. Under ``max_macs`` it is the other way
@@ -63,7 +64,10 @@ def allocate(
     """
     pool = _Pool(units, _keys(units, keep, layout, allocation, limits), keep, layout)
     allowed = bounds(limits, layout, pool.pruned, pool.capacity())
-    wanted = goal(sparsity, limits, layout, allowed)
+    if allocation == "latency":
+        wanted = goal_of_layers(limits, layout, allowed)
+    else:
+        wanted = goal(sparsity, limits, layout, allowed)
     if allocation in ("global", "flops"):
         taken = _one_threshold(pool, wanted, allowed)
     else:

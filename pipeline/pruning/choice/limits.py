@@ -122,6 +122,19 @@ def goal(sparsity: float, limits: Limits, layout: Layout, allowed: Bounds) -> Go
     return wanted
 
 
+def goal_of_layers(limits: Limits, layout: Layout, allowed: Bounds) -> Goal:
+    """Return what is to go where every layer has a sparsity of its own: the sum of these.
+
+    Raises:
+        ValueError: when a layer has none.
+    """
+    for name in layout.sizes:
+        if name not in limits.overrides:
+            raise ValueError(f"allocation latency needs a sparsity of every layer, {name} has none")
+    prices = dict.fromkeys(layout.sizes, 1.0)
+    return Goal(sum(allowed.least.values()), prices, False)
+
+
 def layer_costs(limits: Limits, layout: Layout) -> dict[str, float]:
     """Return the MACs of one weight of every layer.
 

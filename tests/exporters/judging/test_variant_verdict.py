@@ -26,6 +26,21 @@ def test_each_form_has_what_it_gains_and_what_it_costs() -> None:
     )
 
 
+def test_a_planned_speed_stands_beside_the_measured_one() -> None:
+    form = VariantFigures(
+        file="model.sparse-cpu.onnx",
+        figures=model_figures(accuracy=93.0, file_bytes=40_000, deflated_bytes=8_000),
+        parity=1e-7,
+        speedup={"1": Speedup(ratio=1.93, low=1.9, high=1.95)},
+        target_speedup=2.0,
+        planned_speedup=2.013,
+    )
+    assert variants_verdict(PLAIN, {"sparse-cpu": form}).endswith(
+        "1.93 times faster at batch 1 than dense. Its sparsities were planned for 2.01 times the "
+        "speed of dense for a target of 2; measured at batch 1 are 1.93 times."
+    )
+
+
 def test_equal_outputs_accuracy_and_size_are_called_so() -> None:
     same = model_figures(accuracy=93.0, file_bytes=40_100, deflated_bytes=8_000)
     larger = same.model_copy(update={"file_bytes": 60_000, "accuracy": 93.5})

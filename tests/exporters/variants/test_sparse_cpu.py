@@ -7,6 +7,7 @@ import pytest
 from wfpipe.exporters.measuring import kernels_library
 from wfpipe.exporters.measuring.session import SessionSettings
 from wfpipe.exporters.reading.onnx_graph import read_model, weights
+from wfpipe.exporters.runtime import fastest_mix
 from wfpipe.exporters.variants import sparse_cpu
 from wfpipe.exporters.variants.sparse_cpu import write_sparse_cpu
 from wfpipe.support.errors import InputError
@@ -57,7 +58,7 @@ def test_each_layer_is_measured_and_its_choice_is_told(tmp_path):
 
 @needs_kernels
 def test_where_no_mix_is_faster_the_form_is_the_plain_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(sparse_cpu, "_LEAST_GAIN", 1e9)
+    monkeypatch.setattr(fastest_mix, "_LEAST_GAIN", 1e9)
     plain, path = write_plain(tmp_path / "plain.onnx", 0.95), tmp_path / "form.onnx"
     form = write_sparse_cpu(plain, path, INPUTS[:1], SETTINGS)
     assert {choice.choice for choice in form.kernels} == {"dense"}

@@ -71,3 +71,30 @@ def test_a_refit_has_nothing_to_scale(text):
 def test_a_correction_needs_a_refit():
     with pytest.raises(InputError, match="correction_steps needs update=refit, got joint"):
         prune("correction_steps=10")
+
+
+def test_a_target_of_time_brings_its_allocation_its_form_and_no_sparsity():
+    recipe = resolve({"prune": {"target_speedup": 2}, "export": {"variants": "int8"}})
+    assert (recipe.prune.allocation, recipe.prune.sparsity) == ("latency", None)
+    assert recipe.export.variants == ["sparse-cpu", "int8"]
+    assert recipe.export.pick == "fastest"
+    assert resolve(recipe.to_dict()) == recipe
+    given = resolve({"prune": {"target_speedup": 2}, "export": {"pick": None}}).export
+    assert (given.pick, given.variants.count("sparse-cpu")) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["target_speedup=2", "sparsity=0.9"], "got sparsity=0.9 beside it: leave one"),
+        (["target_speedup=2", "allocation=erk"], "got target_speedup=2.0 and allocation=erk"),
+        (["target_speedup=2", "pattern=2:4"], "pattern 2:4 fixes it: leave one"),
+        (["target_speedup=1"], "prune.target_speedup must be greater than 1, got 1"),
+        (["allocation=latency"], "got target_speedup=None and allocation=latency"),
+        (["sparsity=null"], "sparsity must be a number unless target_speedup is set"),
+    ],
+)
+def test_a_target_of_time_and_what_contradicts_it_are_refused(assignments, message):
+    with pytest.raises(InputError, match=message) as raised:
+        prune(*assignments)
+    assert "\n" not in str(raised.value)

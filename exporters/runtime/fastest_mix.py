@@ -1,0 +1,77 @@
+"""The mix of ONNX Runtime's kernels and the sparse ones whose whole file is fastest, by the clock.
+
+Times of layers add up to that of a file only nearly: what counts is the file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from ..measuring.latency import measure_latency
+from ..measuring.session import SessionSettings, open_session
+from .rewrite import rewrite
+from .units import Unit
+
+Array = np.ndarray[Any, Any]
+
+_TRIALS = 24  # runs of each candidate against the plain file: a heuristic
+_LEAST_GAIN = 1.02  # of the whole file; below it the difference is that of two sittings
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The units on the kernels; median milliseconds of the plain file and of the fastest one."""
+
+    chosen: Collection[str]
+    plain: float
+    fastest: float
+
+
+def fastest_mix(
+    model: ModelProto,
+    units: Sequence[Unit],
+    best: Collection[str],
+    samples: Array,
+    settings: SessionSettings,
+    *,
+    half: bool = False,
+) -> Mix:
+    """Return the faster of two mixes, or none of the units where that is the plain file.
+
+    Args:
+        model: the plain model, with the zeros of its weights.
+        units: its units.
+        best: names of the units whose times say that they are faster on the kernels; every unit
+            that can run on them is tried too.
+        samples: prepared float32 inputs (n, *shape).
+        settings: how the sessions are opened.
+        half: whether sparse values are stored as float16.
+    """
+    every = {unit.name for unit in units if unit.weight or unit.kind != "conv"}
+    candidates: list[Collection[str]] = [()]
+    candidates += [best] if best else []
+    candidates += [every] if every != set(best) else []
+    with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
+        sessions = {}
+        for number, mix in enumerate(candidates):
+            file = Path(folder) / f"{number}.onnx"
+            file.write_bytes(rewrite(model, units, mix, half=half).SerializeToString())
+            sessions[str(number)] = open_session(file, settings)
+        runs = measure_latency(sessions, samples, batch_sizes=[len(samples)], runs=_TRIALS, seed=0)
+    plain, *others = (runs[str(number)][len(samples)] for number in range(len(sessions)))
+    dense = float(np.median(plain))
+    if not others:
+        return Mix((), dense, dense)
+    fastest = int(np.argmin([np.median(times) for times in others]))
+    gains = plain / others[fastest]  # of runs beside each other, which the same things disturb
+    gain = float(np.median(gains))
+    if gain < _LEAST_GAIN or np.quantile(gains, 0.25) <= 1:
+        return Mix((), dense, dense)
+    return Mix(candidates[fastest + 1], dense, dense / gain)
