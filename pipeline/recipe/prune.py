@@ -32,7 +32,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "correction_steps": 100,
     },
 }
-"""Values that a preset puts in the place of the defaults: measured in docs/method.md."""
+"""Values that a preset puts in the place of the defaults. Those of thorough are measured in
+docs/benchmarks.md; those of oneshot are heuristics."""
 
 
 class PruneSettings(Section):

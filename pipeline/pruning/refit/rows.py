@@ -19,7 +19,7 @@ _ENTRIES = 1 << 22
 """Entries of matrices that are factored at a time, 32 MiB: a heuristic."""
 
 RIDGE = 1e-3
-"""ρ as a share of the mean diagonal of A: measured in docs/method.md, and flat around it."""
+"""ρ as a share of the mean diagonal of A: a heuristic."""
 
 
 class RefitError(ArithmeticError):
