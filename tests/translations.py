@@ -8,9 +8,9 @@ from functools import cache
 def keep_translations() -> None:
     """Have all exports of this process share one table of translations.
 
-    PyTorch makes the table anew for each export, from the source of 500 functions: half of the time
-    that the export of a small network takes. It is always the same; what an export adds stays its
-    own.
+    PyTorch makes the table anew for each export, from the source of 500 functions: a quarter of the
+    time that the export of a small network takes. It is always the same; what an export adds stays
+    its own.
     """
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
@@ -22,4 +22,4 @@ def keep_translations() -> None:
         copy.functions = {operator: list(found) for operator, found in table.functions.items()}
         return copy
 
-    setattr(ONNXRegistry, "from_torchlib", from_torchlib)  # noqa: B010 (mypy takes no other)
+    ONNXRegistry.from_torchlib = staticmethod(from_torchlib)  # type: ignore[assignment, method-assign]
