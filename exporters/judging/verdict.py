@@ -90,5 +90,6 @@ def _advice(provider: str) -> str:
     return (
         "ONNX Runtime's CPU kernels are dense: they multiply by zeros as by any number, so zeros "
         "at any place gain size and not time. What can be faster: the form sparse-cpu, which runs "
-        "on sparse kernels (--variants sparse-cpu), int8 quantisation, whole channels removed."
+        "on sparse kernels (--variants sparse-cpu), int8 quantisation, whole channels removed, or "
+        "2:4 sparsity with TensorRT's sparse kernels."
     )

@@ -63,3 +63,14 @@ def kernel_node(
         trimmed.pop()
     given = {key: value for key, value in attributes.items() if value != []}
     return helper.make_node(operator, trimmed, [output], name=name, domain=KERNEL_DOMAIN, **given)
+
+
+def output_size(window: Window) -> tuple[int, ...]:
+    """Return the size of what a window leaves, by dimension."""
+    count = len(window.size)
+    ends = zip(window.pads[:count], window.pads[count:], strict=True)
+    sizes = zip(window.size, window.kernel, window.strides, window.dilations, ends, strict=True)
+    return tuple(
+        (size + sum(pads) - (kernel - 1) * dilation - 1) // stride + 1
+        for size, kernel, stride, dilation, pads in sizes
+    )

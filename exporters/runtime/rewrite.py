@@ -14,7 +14,7 @@ import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from .encoding import encode
-from .operators import KERNEL_DOMAIN, VERSION, Window, kernel_node
+from .operators import KERNEL_DOMAIN, VERSION, kernel_node, output_size
 from .units import Family, Unit
 
 Array = np.ndarray[Any, Any]
@@ -178,17 +178,6 @@ class _Emitter:
     ) -> None:
         self.used = True
         self.nodes.append(kernel_node(operator, name, inputs, output, **attributes))
-
-
-def output_size(window: Window) -> tuple[int, ...]:
-    """Return the size of what a window leaves, by dimension."""
-    count = len(window.size)
-    ends = zip(window.pads[:count], window.pads[count:], strict=True)
-    sizes = zip(window.size, window.kernel, window.strides, window.dilations, ends, strict=True)
-    return tuple(
-        (size + sum(pads) - (kernel - 1) * dilation - 1) // stride + 1
-        for size, kernel, stride, dilation, pads in sizes
-    )
 
 
 def _inputs(node: NodeProto) -> list[str]:

@@ -14,7 +14,8 @@ from onnx import ModelProto
 
 from .graph_index import GraphIndex
 from .layouts import UnitTimes
-from .rewrite import dense_weight, output_size
+from .operators import output_size
+from .rewrite import dense_weight
 from .unit_times import Measured, value_shapes
 from .units import Unit
 

@@ -14,7 +14,8 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from .graph_index import GraphIndex, Shape, attributes, taken_by
-from .operators import Activation, Window
+from .operators import Activation, Window, output_size
+from .window_room import has_room
 
 Kind = Literal["conv", "linear", "depthwise", "pool", "average"]
 Family = Literal["spatial", "tokens"]
@@ -107,6 +108,8 @@ def _convolution(index: GraphIndex, place: int, node: NodeProto) -> Unit | None:
         return None
     if not all(isinstance(dim, int) for dim in (shape or ())[1:2]):
         return None
+    if not has_room(window, output_size(window)[-1]):
+        return None
     group = int(attributes(node).get("group", 1))
     channels = (shape or ())[1]
     if group == channels == dims[0] and group > 1:
@@ -173,7 +176,7 @@ def _pooling(index: GraphIndex, place: int, node: NodeProto) -> Unit | None:
     maximum = node.op_type == "MaxPool"
     if window is None or len(node.output) != 1 or found.get("storage_order"):
         return None
-    if set(window.dilations) != {1}:
+    if set(window.dilations) != {1} or not has_room(window, output_size(window)[-1]):
         return None
     return Unit(
         node.output[0], "pool", (place,), node.input[0], node.output[0], window=window,

@@ -96,12 +96,15 @@ bool StagePlan::arrange(const Window& window, bool shared) {
     }
   }
   size_ = 0;
+  int64_t widest = 0;  // with the longest tile of any processor: a model fits on all of them or none
   for (Array& array : arrays_) {
+    const int64_t apart = (array.low % kMaxLanes + kMaxLanes) % kMaxLanes + array.high - array.low;
+    widest += (apart + kMaxRegisters * kMaxLanes + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
     array.place = size_ + (array.low % kMaxLanes + kMaxLanes) % kMaxLanes;  // shift 0 is aligned
     size_ = array.place + out_.floats + array.high - array.low;
     size_ = (size_ + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
-    if (size_ > kStage) return false;
   }
+  if (widest > kStage) return false;
   for (size_t t = 0; t < taps_.size(); ++t) {
     const Array& array = arrays_[places[t].array];
     taps_[t].from = static_cast<int32_t>(array.place + places[t].shift - array.low);

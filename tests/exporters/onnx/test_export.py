@@ -284,7 +284,7 @@ class Integer(Head):
 @pytest.mark.parametrize(
     ("make", "cause"),
     [
-        (Branching, r"the values of its input \(test_onnx_file\.py, line \d+: .* if x\.sum"),
+        (Branching, r"the values of its input \(test_export\.py, line \d+: .* if x\.sum"),
         (FixedBatch, "works at one batch size only"),
         (WithoutOnnxForm, r"prims\.bessel_j0 has no ONNX form"),
         (Broken, r"fails on an input of shape \(2, 5\): ValueError: no such"),

@@ -115,7 +115,7 @@ import os, sys, time
 from pathlib import Path
 import numpy as np
 from wfpipe.exporters.packaging.package import write_package
-from wfpipe.exporters.reporting.writing import read_report
+from wfpipe.exporters.documents.report import read_report
 from wfpipe.tests.refusal import refusal_of
 os.umask(int(sys.argv[3], 8))
 time.tzset()

@@ -57,7 +57,7 @@ CONVOLUTIONS: dict[str, dict[str, Any]] = {
     "pointwise groups": {"shape": (1, 24, 9, 9), "rows": 32, "group": 2},
     "one dimension": {"shape": (2, 16, 75), "rows": 40, "kernel": (5,), "pads": [2, 2]},
     "one dimension, long kernel and stride": {"shape": (1, 2, 4000), "rows": 24,
-                                              "kernel": (80,), "strides": [4]},
+                                              "kernel": (40,), "strides": [4]},
     "one dimension, pointwise": {"shape": (1, 40, 33), "rows": 40, "kernel": (1,)},
     "no weight but zeros": {"shape": (1, 8, 9, 9), "rows": 16, "kernel": (3, 3), **SAME,
                             "density": 0.0},

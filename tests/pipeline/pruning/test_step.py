@@ -136,7 +136,7 @@ def test_the_time_of_each_part_is_given():
 def test_the_recipe_offers_what_the_mathematics_has():
     fields = PruneSettings.model_fields
     assert set(get_args(fields["criterion"].annotation)) == set(CRITERIA)
-    assert set(get_args(fields["update"].annotation)) == set(get_args(Update))
+    assert set(get_args(fields["update"].annotation)) == {*get_args(Update), "refit"}
     assert set(get_args(fields["schedule"].annotation)) == set(get_args(Schedule))
     assert set(get_args(fields["allocation"].annotation)) == set(get_args(Allocation))
     assert set(get_args(fields["fisher_labels"].annotation)) == set(get_args(Labels))

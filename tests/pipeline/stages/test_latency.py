@@ -78,7 +78,7 @@ def test_a_damaged_plan_is_refused(tmp_path):
 
 
 def test_layers_set_by_hand_and_the_floor_hold(tmp_path):
-    job = opened(tmp_path, layers={"conv2.weight": 0.25}, min_kept=0.2)
+    job = opened(tmp_path, target=1.1, layers={"conv2.weight": 0.25}, min_kept=0.2)
     prune_job(job)
     shares = zeros_by_layer(job)
     assert shares["conv2.weight"] == pytest.approx(0.25, abs=1e-4)
