@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from unittest.mock import patch
 
 
 def keep_translations() -> None:
@@ -22,4 +23,4 @@ def keep_translations() -> None:
         copy.functions = {operator: list(found) for operator, found in table.functions.items()}
         return copy
 
-    ONNXRegistry.from_torchlib = staticmethod(from_torchlib)  # type: ignore[assignment, method-assign]
+    patch.object(ONNXRegistry, "from_torchlib", staticmethod(from_torchlib)).start()
