@@ -54,7 +54,7 @@ def recipe_flags(*names: str) -> Callable[[Command], Command]:
         for name in reversed(names):
             section, key, kind, metavar = FLAGS[name]
             field = sections[section].model_fields[key]
-            default = "" if field.default is None else f"  [default: {field.default}]"
+            default = "" if field.default in (None, []) else f"  [default: {field.default}]"
             option = click.option(
                 f"--{name}", f"{section}__{key}", type=kind, metavar=metavar,
                 help=f"{field.description}{default}",
@@ -69,7 +69,7 @@ def recipe_options(command: Command) -> Command:
     """Add ``--recipe`` and ``--set``."""
     command = click.option(
         "--set", "assignments", multiple=True, metavar="KEY=VALUE",
-        help="Set any recipe value, such as prune.damping=1e-4; see `wfpipe recipe`.",
+        help="Set any recipe value; see `wfpipe recipe`.",
     )(command)  # fmt: skip
     return click.option(
         "--recipe",

@@ -20,11 +20,9 @@ class ExportSettings(Section):
         1e-4, gt=0, description="largest difference to PyTorch, relative to the largest output"
     )
     variants: Annotated[list[Variant], BeforeValidator(split)] = Field(
-        [], description="other forms to write and measure: sparse-cpu, sparse, int8, fp16, ort"
+        [], description="forms: sparse-cpu, sparse, int8, fp16, ort"
     )
-    pick: Rule | None = Field(
-        None, description="which form ships: fastest, smallest, most-accurate; null: the plain one"
-    )
+    pick: Rule | None = Field(None, description="fastest, smallest or most-accurate ships")
     targets: Annotated[list[str], BeforeValidator(split)] | None = Field(
         None,
         description="platforms whose sparse kernels a package of the form sparse-cpu holds: "

@@ -44,9 +44,7 @@ class PruneSettings(Section):
         description="other defaults; thorough: the best masks for many times the time; oneshot: "
         "refits without labels, for jobs without fine-tuning",
     )
-    sparsity: float | None = Field(
-        0.9, gt=0, lt=1, description="pruned / total of all prunables; null with target_speedup"
-    )
+    sparsity: float | None = Field(0.9, gt=0, lt=1, description="pruned / total prunables")
     criterion: Literal[
         "woodfisher", "woodtaylor", "mfac", "kfac", "diag-fisher", "magnitude", "random"
     ] = Field("woodfisher", description="what scores weights: docs/method.md lists all seven")
@@ -67,14 +65,12 @@ class PruneSettings(Section):
         "prune step; no labels are read",
     )
     pattern: Annotated[str, BeforeValidator(as_ratio)] = Field(
-        "unstructured", description="allowed zeros: unstructured, N:M, block:K:in, block:K:out"
+        "unstructured", description="zeros: unstructured, N:M, block:K:in or :out"
     )
     allocation: Literal["global", "uniform", "erk", "flops", "latency"] = Field(
         "global", description="how layers share the sparsity: global, uniform, erk, flops, latency"
     )
-    target_speedup: float | None = Field(
-        None, gt=1, description="latency: dense / sparse-cpu time to prune for, by time and loss"
-    )
+    target_speedup: float | None = Field(None, gt=1, description="dense / sparse-cpu time to reach")
     layers: dict[str, Share] = Field(
         default_factory=dict, description="sparsity of named layers (glob patterns)"
     )
