@@ -282,13 +282,13 @@ def _sparse(layer: Layer, weight: npt.NDArray[Any]) -> bytes:
         constants = {"w": weight}
         nodes.append(helper.make_node("TileDepthwise", ["t", "w"], ["y"], **attributes))
     else:
-        constants = dict(zip(("values", "gaps", "rows"), encode(weight), strict=True))
+        constants = encode(weight)._asdict()
         nodes.append(helper.make_node("SparseConv", ["t", *constants], ["y"], **attributes))
     return _model(nodes, (1, layer.inputs, layer.side, layer.side), constants)
 
 
 def _sparse_linear(weight: npt.NDArray[Any]) -> bytes:
-    constants = dict(zip(("values", "gaps", "rows"), encode(weight), strict=True))
+    constants = encode(weight)._asdict()
     nodes = [
         helper.make_node("Shape", ["x"], ["shape"]),
         helper.make_node("ToTiles", ["x"], ["t"], domain=DOMAIN, channels_last=1),

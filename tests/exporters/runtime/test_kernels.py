@@ -100,7 +100,7 @@ def test_a_linear_layer_takes_any_number_of_tokens(library, threads, tokens):
     weight = pruned(generator, (200, 96), 0.1)
     bias = generator.standard_normal(200, dtype=np.float32)
     x = generator.standard_normal((1, tokens, 96), dtype=np.float32)
-    constants = dict(zip(("values", "gaps", "rows"), encode(weight), strict=True)) | {"b": bias}
+    constants = encode(weight)._asdict() | {"b": bias}
     attributes = window((1,), ()) | {"input_size": []}
     nodes = [
         helper.make_node("Shape", ["x"], ["shape"]),
@@ -117,7 +117,7 @@ def test_a_linear_layer_takes_any_number_of_tokens(library, threads, tokens):
 def test_runs_at_the_same_time_agree(library):
     generator = np.random.default_rng(0)
     weight = pruned(generator, (64, 64, 3, 3), 0.1)
-    constants = dict(zip(("values", "gaps", "rows"), encode(weight), strict=True))
+    constants = encode(weight)._asdict()
     attributes = window((3, 3), (20, 20), pads=[1, 1, 1, 1])
     nodes = [
         node("ToTiles", ["x"], "t"),
