@@ -26,10 +26,10 @@ OPSET = 1
 
 MAX_CHANNELS = 1 << 24  # these limits are those of the kernels
 MAX_EXTENT = 1 << 24  # of an image along an axis
-MAX_POSITIONS = 1 << 28  # of an image
+MAX_POSITIONS = 1 << 26  # of an image
 MAX_KERNEL = 1 << 12  # along an axis; also of strides and dilations
 MAX_TAPS = 1 << 14  # of a kernel
-MAX_COLUMNS = (1 << 31) - 1  # of a weight
+MAX_COLUMNS = 1 << 24  # of a weight
 _DENSE_BYTES = 4  # that a value takes once a layer is written out
 
 _ACTIVATIONS = frozenset(
@@ -266,7 +266,7 @@ def _check_from_tiles(node: NodeProto, found: Attributes, constants: _Constants)
     spatial = found.get("spatial", ())
     if len(spatial) > 2:
         raise ValueError(f"spatial must have at most two entries, got {len(spatial)}")
-    _entries(found, "spatial", len(spatial), 1, MAX_COLUMNS)
+    _entries(found, "spatial", len(spatial), 1, MAX_EXTENT)
     return 0
 
 

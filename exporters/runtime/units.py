@@ -6,6 +6,7 @@ branch and an activation belong to the layer before them where nobody else takes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 from onnx import ModelProto, NodeProto
 
+from ..reading.kernel_nodes import MAX_COLUMNS, MAX_POSITIONS
 from .graph_index import GraphIndex, Shape, attributes, taken_by
 from .operators import Activation, Window, output_size
 from .window_room import has_room
@@ -106,6 +108,8 @@ def _convolution(index: GraphIndex, place: int, node: NodeProto) -> Unit | None:
     bias = node.input[2] if len(node.input) > 2 else ""
     if dims is None or window is None or (bias and bias not in index.tensors):
         return None
+    if math.prod(dims[1:]) > MAX_COLUMNS:
+        return None
     if not all(isinstance(dim, int) for dim in (shape or ())[1:2]):
         return None
     if not has_room(window, output_size(window)[-1]):
@@ -134,7 +138,7 @@ def _window(node: NodeProto, shape: Shape | None, weight: Shape | None = None) -
     if len(size) != count or found.get("auto_pad", "NOTSET") != "NOTSET" or found.get("ceil_mode"):
         return None
     kernel = tuple(found.get("kernel_shape", (weight or ())[2:]))
-    if len(kernel) != count:
+    if len(kernel) != count or math.prod(size) > MAX_POSITIONS:
         return None
     return Window(
         kernel,
@@ -150,6 +154,8 @@ def _linear(index: GraphIndex, place: int, node: NodeProto) -> Unit | None:
     dims = index.shape(weight) if weight in index.tensors else None
     shape = index.shape(node.input[0])
     if dims is None or len(dims) != 2 or shape is None or len(shape) < 2:
+        return None
+    if max(dims) > MAX_COLUMNS:
         return None
     if node.op_type == "MatMul":
         return Unit(

@@ -10,6 +10,7 @@ namespace wfpipe {
 namespace {
 
 constexpr int64_t kMaxChannels = 1 << 24;
+constexpr int64_t kMaxColumns = 1 << 24;  // of a weight
 
 Window window_of(const Node& node) {
   return window({node.integers("kernel_shape"), node.integers("strides"), node.integers("pads"),
@@ -122,7 +123,7 @@ class GlobalAverage : public Kernel {
       require(extent >= 1 && extent <= (1 << 24), "input_size is out of range");
       positions *= extent;
     }
-    require(positions <= (1 << 28), "the image is larger than 2^28 positions");
+    require(positions <= kMaxPositions, "the image is larger than 2^26 positions");
     in_ = tiling(positions);
   }
 
@@ -179,7 +180,7 @@ std::unique_ptr<Kernel> make_sparse_conv(const Node& node) {
               spec.out_channels % spec.group == 0,
           "group must divide the input and output channels");
   const int64_t columns = spec.in_channels / spec.group * spec.window.taps();
-  require(columns <= std::numeric_limits<int32_t>::max(), "the weight has too many columns");
+  require(columns <= kMaxColumns, "the weight has more than 2^24 columns");
   const SparseMatrix weights =
       decode({values.data, values.type == kFloat16, static_cast<const uint8_t*>(gaps.data),
               values.count, static_cast<const int32_t*>(rows.data), spec.out_channels, columns});

@@ -82,7 +82,7 @@ class FromTiles : public Kernel {
       : last_(channels_last(node)), spatial_(node.integers("spatial")) {
     require(spatial_.size() <= 2, "spatial has more than two entries");
     for (int64_t extent : spatial_) {
-      require(extent > 0 && extent < (int64_t{1} << 31), "spatial must be positive");
+      require(extent >= 1 && extent <= (1 << 24), "spatial is out of range");
     }
   }
 

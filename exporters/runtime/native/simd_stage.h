@@ -40,9 +40,10 @@ class Staging {
   }
   WFPIPE_INLINE void lay_out(int64_t c, int64_t turn) { lay_out(c, floats(turn)); }
   WFPIPE_INLINE void lay_out(int64_t c, float* to) const {
-    const float* from = input_ + c * channel_floats_;
+    const float* const from = input_ + c * channel_floats_;
+    const int32_t whole = ends_[0];
     int32_t i = 0;
-    for (; i < ends_[0]; ++i) store(to + moves_[i].to, load(from + moves_[i].from));
+    for (; i < whole; ++i) store(to + moves_[i].to, load(from + moves_[i].from));
     for (; i < ends_[1]; ++i) store(to + moves_[i].to, second<false>(from + moves_[i].from));
     for (; i < ends_[2]; ++i) store(to + moves_[i].to, second<true>(from + moves_[i].from));
     for (; i < ends_[3]; ++i) to[moves_[i].to] = from[moves_[i].from];
@@ -130,12 +131,19 @@ void pack(const Chunk& chunk, const TileJob& job, Staging& staging, float* rows)
     }
     return;
   }
-  if (count) staging.lay_out(chunk.packed[0].channel, int64_t{0});
+  // Read once: for all that the compiler knows, each row stored could change what job points to.
+  const Stage stage = *job.stage;
+  const Packed* const packed = chunk.packed;
+  const int64_t start = job.mask_start;
+  if (count) staging.lay_out(packed[0].channel, int64_t{0});
   for (int32_t c = 0; c < count; ++c) {
-    if (c + 1 < count) staging.lay_out(chunk.packed[c + 1].channel, int64_t{c} + 1);
-    for (int32_t i = 0; i < chunk.packed[c].taps; ++i, ++tap, rows += T) {
-      const Tap& where = job.stage->taps[*tap];
-      copy_tap<R>(rows, staging.floats(c) + where.from, mask_of(job, where));
+    if (c + 1 < count) staging.lay_out(packed[c + 1].channel, int64_t{c} + 1);
+    const float* const from = staging.floats(c);
+    const int32_t used = packed[c].taps;
+    for (int32_t i = 0; i < used; ++i, ++tap, rows += T) {
+      const Tap where = stage.taps[*tap];
+      const int64_t at = start + where.mask * static_cast<int64_t>(stage.mask_size);
+      copy_tap<R>(rows, from + where.from, where.mask < 0 ? nullptr : stage.masks + at);
     }
   }
 }

@@ -7,7 +7,7 @@ namespace wfpipe {
 namespace {
 
 constexpr size_t kMaxSteps = 1 << 22;
-constexpr size_t kMaxLaneList = 1 << 26;
+constexpr size_t kMaxLaneList = 1 << 24;
 constexpr int64_t kMaxMasks = 1 << 20;
 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }

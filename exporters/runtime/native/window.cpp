@@ -5,7 +5,6 @@ namespace {
 
 constexpr int64_t kMaxExtent = 1 << 24;    // of an image
 constexpr int64_t kMaxKernel = 1 << 12;    // taps along an axis
-constexpr int64_t kMaxPositions = 1 << 28;
 constexpr int64_t kMaxTaps = 1 << 14;
 
 int64_t entry(const std::vector<int64_t>& list, size_t i, int64_t fallback, int64_t low,
@@ -48,7 +47,7 @@ Window window(const WindowSpec& spec) {
   result.sized = !spec.input.empty();
   require(result.sized || result.pointwise(), "input_size is missing");
   require(result.inputs() <= kMaxPositions && result.outputs() <= kMaxPositions,
-          "the image is larger than 2^28 positions");
+          "the image is larger than 2^26 positions");
   require(result.taps() <= kMaxTaps, "the kernel has more than 2^14 positions");
   return result;
 }

@@ -7,6 +7,8 @@
 
 namespace wfpipe {
 
+constexpr int64_t kMaxPositions = 1 << 26;  // of an image
+
 struct Axis {
   int64_t input = 1, output = 1, kernel = 1, stride = 1, begin = 0, end = 0, dilation = 1;
 

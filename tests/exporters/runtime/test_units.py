@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from wfpipe.exporters.runtime import units
 from wfpipe.exporters.runtime.operators import Activation, Window
 from wfpipe.exporters.runtime.units import find_units, taken_outside
 
@@ -149,4 +150,15 @@ def test_an_image_whose_size_is_free_has_no_units():
         [conv("x", "a.weight", "y")], {"a.weight": (4, 4, 3, 3)},
         shape=("batch", 4, "height", "width"),
     )  # fmt: skip
+    assert find_units(model) == []
+
+
+@pytest.mark.parametrize("limit", ["MAX_COLUMNS", "MAX_POSITIONS"])
+def test_layers_beyond_the_limits_of_the_kernels_are_left_alone(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network([conv("x", "a.weight", "y")], {"a.weight": (4, 4, 3, 3)})
+    monkeypatch.setattr(units, limit, 36)  # columns as positions
+    assert len(find_units(model)) == 1
+    monkeypatch.setattr(units, limit, 35)
     assert find_units(model) == []
