@@ -41,6 +41,7 @@ from wfpipe.support.progress import Silent
 
 SIZE, TARGET = 224, 2.0
 TOTALS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+TRIES = 4  # of a total sparsity between these
 Layers = dict[str, float]
 
 
@@ -96,11 +97,18 @@ def loss_of(options: Mapping[str, Options], layers: Layers) -> float:
 def at_speed(
     speedup: float, layers_at: Callable[[float], Layers], times: LayerTimes
 ) -> tuple[float, Layers]:
-    """Return the speed-up nearest to the wanted one that a total sparsity gives, and its layers."""
-    reached = [times.whole(layers_at(total)).speedup for total in TOTALS]
-    rising = np.maximum.accumulate(reached)
-    layers = layers_at(float(np.interp(speedup, rising, TOTALS)))
-    return times.whole(layers).speedup, layers
+    """Return the speed-up nearest to the wanted one of those tried, and the layers that give it.
+
+    The total sparsity is looked for between those that are measured, a few times closer by.
+    """
+    tried = {total: times.whole(layers_at(total)).speedup for total in TOTALS}
+    for _ in range(TRIES):
+        totals = sorted(tried)
+        rising = np.maximum.accumulate([tried[total] for total in totals])
+        total = float(np.interp(speedup, rising, totals))
+        tried[total] = times.whole(layers_at(total)).speedup
+    best = min(tried, key=lambda total: abs(tried[total] - speedup))
+    return tried[best], layers_at(best)
 
 
 def measured_speedup(

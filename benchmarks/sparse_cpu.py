@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,12 +106,14 @@ def prune(source: Path, path: Path, sparsity: float) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def rows(case: Case, sparsity: float, folder: Path, half: bool) -> Iterator[str]:
+def rows(
+    case: Case, sparsity: float, folder: Path, half: bool, threads_of: Sequence[int]
+) -> Iterator[str]:
     """Yield a line for each number of threads."""
     dense, plain, form = (folder / f"{name}.onnx" for name in ("dense", "plain", "form"))
     samples = np.random.default_rng(0).standard_normal((case.batch, *case.shape), np.float32)
     prune(dense, plain, sparsity)
-    for threads in (1, 2):
+    for threads in threads_of:
         settings = SessionSettings("cpu", threads)
         made = write_sparse_cpu(plain, form, samples, settings, half=half)
         sessions = {name: open_session(folder / f"{name}.onnx", settings)
@@ -149,6 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="part of a row's name")
     parser.add_argument("--sparsity", type=float, action="append", help="default: all")
+    parser.add_argument("--threads", type=int, action="append", help="default: 1 and 2")
     parser.add_argument("--half", action="store_true", help="values stored as float16")
     arguments = parser.parse_args()
     library = library_path()
@@ -161,7 +164,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             case.dense(Path(folder) / "dense.onnx")
             for sparsity in arguments.sparsity or (0.3, 0.5, 0.7, 0.8, 0.9, 0.95):
-                for line in rows(case, sparsity, Path(folder), arguments.half):
+                threads = arguments.threads or (1, 2)
+                for line in rows(case, sparsity, Path(folder), arguments.half, threads):
                     print(line, flush=True)
     least = min((r for (n, s, _), r in MEASURED.items() if n == "resnet50" and s == 0.9), default=0)
     print(f"figure: {least:.2f}")

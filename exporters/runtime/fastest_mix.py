@@ -21,7 +21,7 @@ from .units import Unit
 
 Array = np.ndarray[Any, Any]
 
-_TRIALS = 24  # runs of each candidate against the plain file: a heuristic
+_SITTINGS, _RUNS = 4, 6  # with new sessions each, of so many runs of each candidate: a heuristic
 _LEAST_GAIN = 1.02  # of the whole file; below it the difference is that of two sittings
 
 
@@ -59,13 +59,11 @@ def fastest_mix(
     candidates += [best] if best else []
     candidates += [every] if every != set(best) else []
     with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
-        sessions = {}
-        for number, mix in enumerate(candidates):
-            file = Path(folder) / f"{number}.onnx"
+        files = [Path(folder) / f"{number}.onnx" for number in range(len(candidates))]
+        for file, mix in zip(files, candidates, strict=True):
             file.write_bytes(rewrite(model, units, mix, half=half).SerializeToString())
-            sessions[str(number)] = open_session(file, settings)
-        runs = measure_latency(sessions, samples, batch_sizes=[len(samples)], runs=_TRIALS, seed=0)
-    plain, *others = (runs[str(number)][len(samples)] for number in range(len(sessions)))
+        sittings = [_sitting(files, samples, settings, seed) for seed in range(_SITTINGS)]
+    plain, *others = np.concatenate(sittings, axis=1)
     dense = float(np.median(plain))
     if not others:
         return Mix((), dense, dense)
@@ -75,3 +73,15 @@ def fastest_mix(
     if gain < _LEAST_GAIN or np.quantile(gains, 0.25) <= 1:
         return Mix((), dense, dense)
     return Mix(candidates[fastest + 1], dense, dense / gain)
+
+
+def _sitting(files: Sequence[Path], samples: Array, settings: SessionSettings, seed: int) -> Array:
+    """Return milliseconds (file, run) of files in alternation, each in a session of its own.
+
+    A session may be some percent faster or slower than another of the same file for as long as it
+    is open.
+    """
+    sessions = {file.name: open_session(file, settings) for file in files}
+    batch = len(samples)
+    runs = measure_latency(sessions, samples, batch_sizes=[batch], runs=_RUNS, seed=seed)
+    return np.stack([runs[file.name][batch] for file in files])
