@@ -91,6 +91,7 @@ struct TileJob {
   int64_t channel_floats, tile_floats;  // of the input: T, C * T
   int32_t floats;         // T
   int32_t mask_start;     // of the tile in a mask
+  bool stream;            // the output is too large for the caches, and its vectors are aligned
   Activation activation;
 };
 

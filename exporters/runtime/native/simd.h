@@ -15,6 +15,28 @@ typedef int32_t IntegersAnywhere __attribute__((vector_size(4 * kLanes), aligned
 
 WFPIPE_INLINE Vector load(const float* from) { return *reinterpret_cast<const Anywhere*>(from); }
 WFPIPE_INLINE void store(float* to, Vector value) { *reinterpret_cast<Anywhere*>(to) = value; }
+// The same past the caches, where a vector's place is a multiple of its size; see streamed().
+WFPIPE_INLINE void stream(float* to, Vector value) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(value, reinterpret_cast<Vector*>(to));
+#elif defined(__SSE__) && WFPIPE_LANES == 4
+  __builtin_ia32_movntps(to, value);
+#elif defined(__AVX__) && WFPIPE_LANES == 8
+  __builtin_ia32_movntps256(to, value);
+#elif defined(__AVX512F__) && WFPIPE_LANES == 16
+  __builtin_ia32_movntps512(to, value);
+#else
+  store(to, value);
+#endif
+}
+// What was streamed is there for other threads before anything that is stored from here on.
+WFPIPE_INLINE void streamed() {
+#if defined(__SSE__)
+  __builtin_ia32_sfence();
+#else
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
 WFPIPE_INLINE Vector splat(float value) { return value - Vector{}; }
 WFPIPE_INLINE Integers bits(Vector value) { return (Integers)value; }
 WFPIPE_INLINE Vector floats(Integers value) { return (Vector)value; }

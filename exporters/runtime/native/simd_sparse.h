@@ -15,6 +15,7 @@ constexpr int32_t kLine = 16;    // floats of a cache line
 // What a run of a chunk needs beside its weights.
 struct Place {
   bool first, last;   // of a channel's chunks
+  bool stream;        // store past the caches
   const float* soon;  // input that the next chunk reads, or null
   int32_t lines;      // of it to fetch for each channel
 };
@@ -35,7 +36,7 @@ const Entry* multiply(const float* rows, const Entry* entry, Run run, const int3
     const int64_t m = order[i];
     float* output = job.output + m * T;
     const float* next = job.output + static_cast<int64_t>(order[i + kAhead]) * T;
-    for (int f = 0; f < T; f += kLine) __builtin_prefetch(next + f, 1);
+    for (int f = 0; f < T && !place.stream; f += kLine) __builtin_prefetch(next + f, 1);
     if (place.last && job.residual) {
       const float* other = job.residual + (next - job.output);
       for (int f = 0; f < T; f += kLine) __builtin_prefetch(other + f, 0);
@@ -62,7 +63,11 @@ const Entry* multiply(const float* rows, const Entry* entry, Run run, const int3
       }
       activate<R>(sums, job.activation);
     }
-    for (int r = 0; r < R; ++r) store(output + r * kLanes, sums[r]);
+    if (place.stream) {
+      for (int r = 0; r < R; ++r) stream(output + r * kLanes, sums[r]);
+    } else {
+      for (int r = 0; r < R; ++r) store(output + r * kLanes, sums[r]);
+    }
   }
   return entry;
 }
@@ -114,7 +119,8 @@ WFPIPE_INLINE void multiply_chunks(const Part& part, const TileJob& job, const R
   for (int32_t c = 0; c < part.chunk_count; ++c) {
     const Chunk& chunk = part.chunks[c];
     const float* rows = rows_of(chunk);
-    Place place = {c == 0, c + 1 == part.chunk_count, nullptr, 0};
+    Place place = {c == 0, c + 1 == part.chunk_count, job.stream && part.chunk_count == 1,
+                   nullptr, 0};
     if (!job.stage) look_ahead(part, job, c, place);
     const Entry* entry = chunk.entries;
     const int32_t* order = chunk.order;
@@ -123,6 +129,7 @@ WFPIPE_INLINE void multiply_chunks(const Part& part, const TileJob& job, const R
       order += chunk.runs[r].rows;
     }
   }
+  if (job.stream) streamed();
 }
 
 __attribute__((noinline)) void convolve_packed(const Part& part, const TileJob& job) {

@@ -7,6 +7,7 @@ namespace {
 
 constexpr int64_t kChunkFloats = 8 * 1024;  // of input rows that stay in the first cache
 constexpr int64_t kItems = 16;               // work items wanted, so that threads share evenly
+constexpr int64_t kCached = 4 << 20;         // of an output that may still be there when it is read
 constexpr int64_t kSums = 32 * 1024;          // floats of a part's sums, for the second cache
 constexpr int64_t kPackedItems = 4;          // of input that is packed for each
 constexpr int64_t kWorth = 32;               // products that are worth packing a row again
@@ -65,6 +66,8 @@ void SparseConv::run(const float* x, const float* residual, float* y, int64_t im
   const Tiling& in = spec_.window.sized ? in_ : out;
   const int64_t image_floats = in.image(spec_.in_channels);
   const int64_t tile_floats = spec_.out_channels * out.floats;
+  const uintptr_t misplaced = reinterpret_cast<uintptr_t>(y) % (sizeof(float) * kMaxLanes);
+  const bool stream = images * out.tiles * tile_floats > kCached && !misplaced;
   parallel.over(static_cast<size_t>(images * out.tiles * count), [&](size_t item) {
     const int64_t i = static_cast<int64_t>(item);
     const int64_t tile = i / count;  // of all images
@@ -77,6 +80,7 @@ void SparseConv::run(const float* x, const float* residual, float* y, int64_t im
     job.channel_floats = in.floats;
     job.tile = tile % out.tiles;
     job.floats = out.floats;
+    job.stream = stream;
     if (stage_) job.mask_start = static_cast<int32_t>(job.tile * job.floats % stage.period);
     job.tile_floats = spec_.in_channels * in.floats;
     job.activation = spec_.activation;

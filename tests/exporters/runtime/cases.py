@@ -69,6 +69,8 @@ CONVOLUTIONS: dict[str, dict[str, Any]] = {
     "residual of one position": {"shape": (2, 32, 1, 1), "rows": 40, "residual": True},
     "residual without bias": {"shape": (1, 32, 6, 6), "rows": 40, "residual": True,
                               "bias": False},
+    "an output larger than caches": {"shape": (2, 4, 200, 200), "rows": 56, "density": 0.5,
+                                     "residual": True},
     "float16 values": {"shape": (1, 300, 9, 9), "rows": 40, "half": True},
 }  # fmt: skip
 
