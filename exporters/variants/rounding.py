@@ -1,4 +1,4 @@
-"""Weights rounded to eight bits so that their errors make up for each other in a layer's outputs.
+"""Weights rounded to whole numbers so that their errors make up for each other in a layer's outputs.
 
 With A = Σ x xᵀ of the layer's inputs, a row w that is stored as s·q is off by
 
@@ -23,8 +23,10 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-LARGEST = 127
-"""Largest number: the range is symmetric, as zero is stored as 0."""
+LARGEST = 64
+"""Largest number, in seven bits: processors with AVX2 but without VNNI add two products of eight
+bits in sixteen, 2 · 255 · 64 < 2¹⁵, and larger ones saturate. ONNX Runtime calls it
+``reduce_range``. The range is symmetric, as zero is stored as 0."""
 
 _DAMPING = 1e-2
 """Added to A's diagonal, as a share of its mean: GPTQ, section 4."""
@@ -45,7 +47,7 @@ def round_rows(A: Array, w: Array, scale: Array) -> Array:
         scale: s of each row, ``Float[o]``, > 0.
 
     Returns:
-        ``Int8[o, k]`` in [−127, 127]. With A damped, no row errs more than rounded to nearest.
+        ``Int8[o, k]`` in [−64, 64]. With A damped, no row errs more than rounded to nearest.
     """
     mean = float(np.trace(A)) / len(A)
     exact = w.astype(np.float64) / scale.astype(np.float64)[:, None]

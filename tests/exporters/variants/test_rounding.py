@@ -5,7 +5,13 @@ import itertools
 import numpy as np
 import pytest
 
-from wfpipe.exporters.variants.rounding import improve, one_by_one, round_rows, row_errors
+from wfpipe.exporters.variants.rounding import (
+    LARGEST,
+    improve,
+    one_by_one,
+    round_rows,
+    row_errors,
+)
 from wfpipe.tests.exporters.networks import Array
 
 
@@ -22,7 +28,7 @@ def rows(o: int, k: int, seed: int, sparsity: float = 0.0) -> Array:
     return np.where(generator.random((o, k)) < sparsity, 0, w)
 
 
-def scales(w: Array, largest: int = 127) -> Array:
+def scales(w: Array, largest: int = LARGEST) -> Array:
     return np.abs(w).max(1) / largest
 
 
@@ -31,7 +37,7 @@ def optimal_brain_quantiser(H: Array, w: Array) -> Array:
     w, q = w.copy(), np.zeros_like(w)
     for j in range(len(w) - 1, -1, -1):
         inverse = np.linalg.inv(H[: j + 1, : j + 1])
-        q[j] = np.clip(np.rint(w[j]), -127, 127)
+        q[j] = np.clip(np.rint(w[j]), -LARGEST, LARGEST)
         w[: j + 1] -= (w[j] - q[j]) / inverse[j, j] * inverse[:, j]
     return q
 
@@ -39,7 +45,7 @@ def optimal_brain_quantiser(H: Array, w: Array) -> Array:
 @pytest.mark.parametrize("k", [1, 5, 300])
 def test_each_rounding_is_made_up_for_as_optimal_brain_quantisation_does(k: int) -> None:
     H = moments(k, seed=k) / k + np.eye(k)
-    w = 40 * rows(4, k, seed=1)
+    w = 20 * rows(4, k, seed=1)
     expected = np.stack([optimal_brain_quantiser(H, row) for row in w])
     np.testing.assert_array_equal(one_by_one(H, w), expected)
 
@@ -51,8 +57,8 @@ def test_a_sweep_sets_each_weight_to_its_best_value_in_turn(sparsity: float) -> 
     expected = np.rint(w)
     for row, number in itertools.product(range(3), range(k)):
         if w[row, number]:
-            tried = np.repeat(expected[row][None], 255, axis=0)
-            tried[:, number] = np.arange(-127, 128)
+            tried = np.repeat(expected[row][None], 2 * LARGEST + 1, axis=0)
+            tried[:, number] = np.arange(-LARGEST, LARGEST + 1)
             expected[row] = tried[row_errors(H, w[row] - tried).argmin()]
     np.testing.assert_array_equal(improve(H, w, np.rint(w)), expected)
 
@@ -94,5 +100,5 @@ def test_inputs_that_are_always_zero_leave_rounding_to_nearest() -> None:
 def test_numbers_stay_in_the_symmetric_range() -> None:
     A, w = moments(16, seed=9), rows(8, 16, seed=10)
     found = round_rows(A, w, scales(w) / 4)
-    assert found.min() == -127
-    assert found.max() == 127
+    assert found.min() == -LARGEST
+    assert found.max() == LARGEST
