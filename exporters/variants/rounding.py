@@ -1,4 +1,4 @@
-"""Weights rounded to whole numbers so that their errors make up for each other in a layer's outputs.
+"""Weights rounded to whole numbers, so that errors make up for each other in a layer's outputs.
 
 With A = Σ x xᵀ of the layer's inputs, a row w that is stored as s·q is off by
 
