@@ -108,13 +108,14 @@ def input_rows(layer: Layer, x: Array, count: int, generator: np.random.Generato
     Returns:
         ``Float[groups, rows, k]``, k in the order of the weight.
     """
+    X: Array
     if not layer.kernel:
         X = x.reshape(-1, layer.inputs)
         return X[_draw(len(X), count * len(x), generator)][None]
     windows = _windows(layer, x)
     axes = len(layer.kernel)
     positions = windows.shape[2 : 2 + axes]
-    places = np.unravel_index(_draw(prod(positions), count, generator), positions)
+    places: tuple[Any, ...] = np.unravel_index(_draw(prod(positions), count, generator), positions)
     X = windows[(slice(None), slice(None), *places)]  # samples, channels, places, kernel
     X = X.swapaxes(1, 2).reshape(-1, layer.groups, layer.inputs)
     return np.ascontiguousarray(X.swapaxes(0, 1))

@@ -25,7 +25,7 @@ def moments(k: int, seed: int) -> Array:
 def rows(o: int, k: int, seed: int, sparsity: float = 0.0) -> Array:
     generator = np.random.default_rng(seed)
     w = generator.normal(size=(o, k))
-    return np.where(generator.random((o, k)) < sparsity, 0, w)
+    return np.asarray(np.where(generator.random((o, k)) < sparsity, 0, w))
 
 
 def scales(w: Array, largest: int = LARGEST) -> Array:

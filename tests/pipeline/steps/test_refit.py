@@ -281,7 +281,7 @@ def test_inputs_that_are_not_finite_are_refused():
 def test_a_depthwise_layer_is_fitted_from_as_many_rows_as_it_needs(monkeypatch):
     module = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))
     batches = [torch.randn(16, 3, 18, 18) for _ in range(4)]
-    counts = {}
+    counts: dict[int, int] = {}
 
     def count(weight, geometry, x, y, positions, generator):
         X, Y = layer_rows(weight, geometry, x, y, positions, generator)
