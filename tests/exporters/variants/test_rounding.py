@@ -29,7 +29,7 @@ def rows(o: int, k: int, seed: int, sparsity: float = 0.0) -> Array:
 
 
 def scales(w: Array, largest: int = LARGEST) -> Array:
-    return np.abs(w).max(1) / largest
+    return np.asarray(np.abs(w).max(1) / largest)
 
 
 def optimal_brain_quantiser(H: Array, w: Array) -> Array:
