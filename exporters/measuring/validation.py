@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -165,8 +166,9 @@ class _Bench:
         """Measure what is left, and put the figures of each file together."""
         figures = {}
         with self.reporter.task("size, load time and memory", len(reached), "file") as task:
-            for name, measured in reached.items():
-                path = self.paths[name]
+            deflated, memory = self._deflated_and_memory(reached)
+            for name in memory:
+                path, measured = self.paths[name], reached[name]
                 low, high = wilson(measured.correct, measured.samples)
                 with self._noting(name):
                     figures[name] = ModelFigures(
@@ -174,16 +176,30 @@ class _Bench:
                         accuracy_low=low,
                         accuracy_high=high,
                         file_bytes=file_bytes(path),
-                        deflated_bytes=deflated_bytes(path),
+                        deflated_bytes=deflated[name],
                         nonzeros=nonzeros(path),
                         load_ms=load_ms(path, self.settings),
-                        memory_bytes=peak_memory(path, self.settings, self._batch(self.sizes[0])),
+                        memory_bytes=memory[name],
                         latency_ms={
                             str(size): summarise(runs, size) for size, runs in times[name].items()
                         },
                     )
                 task.advance()
         return figures
+
+    def _deflated_and_memory(
+        self, names: Mapping[str, Accuracy]
+    ) -> tuple[dict[str, int], dict[str, int | None]]:
+        """Compress the files while processes of their own take the memory; no time is measured."""
+        memory = {}
+        with ThreadPoolExecutor(1) as beside:
+            sizes = {name: beside.submit(deflated_bytes, self.paths[name]) for name in names}
+            for name in names:
+                with self._noting(name):
+                    memory[name] = peak_memory(
+                        self.paths[name], self.settings, self._batch(self.sizes[0])
+                    )
+        return {name: size.result() for name, size in sizes.items()}, memory
 
     @contextmanager
     def _noting(self, name: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -26,6 +26,8 @@ from ..documents.export_names import Method
 from ..measuring.library_output import quiet
 from ..onnx.clean import set_metadata
 from ..reading.onnx_graph import graphs, read_model, to_array, weights
+from .layer_inputs import find_layers, second_moments
+from .rounding import round_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -45,12 +47,13 @@ def write_int8(
     method: Method,
     exclude: Sequence[str] = (),
     symmetric_values: bool = False,
+    compensate: bool = True,
 ) -> tuple[str, ...]:
     """Write the model of ``source`` quantised to eight bits, in QuantizeLinear form (QDQ).
 
     Weights have a scale for each output channel and are symmetric, so that zero is 0; values
-    between layers have one scale each. Both are signed: ONNX Runtime's first choice, as it
-    does not saturate on any processor.
+    between layers have one scale each. Both are signed, ONNX Runtime's first choice, and weights
+    use seven bits: with eight, sums saturate on processors with AVX2 but without VNNI.
 
     Args:
         source: an ONNX file with one input.
@@ -60,6 +63,8 @@ def write_int8(
         exclude: glob patterns on the names of nodes and of their weights; these stay float32.
         symmetric_values: zero is 0 for values between layers too, which TensorRT asks for; of
             values that are never negative, half of the range is lost.
+        compensate: let the weights of a row make up for each other's rounding in the outputs of
+            their layer; otherwise each is rounded to nearest.
 
     Returns:
         What to know before using the file.
@@ -73,6 +78,8 @@ def write_int8(
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     options = {"WeightSymmetric": True, "ActivationSymmetric": symmetric_values}
     quantised = _quantise(source, model, samples, method, left_out, options)
+    if compensate:
+        _round_by_inputs(model, source, quantised, samples)
     quantised.producer_name = ""
     set_metadata(quantised, metadata, __version__)
     del quantised.graph.value_info[:]
@@ -185,6 +192,7 @@ def _quantise(
                     per_channel=True,
                     activation_type=QuantType.QInt8,
                     weight_type=QuantType.QInt8,
+                    reduce_range=True,
                     nodes_to_exclude=left_out,
                     calibrate_method=_METHODS[method],
                     # one batch after the other: the values of all would not fit into memory
@@ -193,6 +201,25 @@ def _quantise(
         except Exception as error:  # the quantiser fails in many ways
             raise InputError(f"the model cannot be quantised: {first_line(error)}") from error
         return onnx.load(str(result))
+
+
+def _round_by_inputs(
+    model: ModelProto, source: Path, quantised: ModelProto, samples: Array
+) -> None:
+    """Round the weights of ``model`` anew, by the scales that ``quantised`` has for them."""
+    plain = weights(model)
+    stored = {tensor.name: tensor for tensor in quantised.graph.initializer}
+    uses = [use for use in find_layers(model) if f"{use.weight}_quantized" in stored]
+    layers = {use.weight: use for use in uses}
+    for name, moments in second_moments(model, uses, samples):
+        layer, tensor = layers[name], stored[f"{name}_quantized"]
+        weight = to_array(plain[name], source)
+        w = (weight.T if layer.turned else weight).reshape(layer.groups, -1, layer.inputs)
+        scale = to_array(stored[f"{name}_scale"], source)
+        scale = np.broadcast_to(scale.reshape(-1), w.shape[0] * w.shape[1]).reshape(w.shape[:2])
+        q = np.stack([round_rows(*group) for group in zip(moments, w, scale, strict=True)])
+        values = q.reshape(-1, layer.inputs).T if layer.turned else q.reshape(weight.shape)
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
 
 
 class _Samples(CalibrationDataReader):  # type: ignore[misc]  # its package has no types

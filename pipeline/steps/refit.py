@@ -21,6 +21,10 @@ from .refit_plan import RefitPlan
 from .refit_samples import as_rows, from_rows, layer_rows
 from .refit_untraced import Untraced
 
+_ROWS = 256
+"""Rows for each input of a grouped convolution, which has few inputs and many systems of its own:
+the fit is then within 1 / 256 of the best in squared error (a heuristic)."""
+
 
 class Refitter:
     """Fits the layers of a network towards what they gave when this was made.
@@ -68,7 +72,8 @@ class Refitter:
         Args:
             masks: True = kept, by the name of the weight; a weight without a mask is dense.
             batches: inputs.
-            positions: most positions of a sample that are used in each layer.
+            positions: most positions of a sample that are used in each layer; of grouped
+                convolutions fewer, where that is enough.
             seed: fixes which.
             budget: bytes of tensors between layers that may be kept.
             on_layer: called after each layer.
@@ -79,8 +84,16 @@ class Refitter:
         for number, (layer, pairs) in enumerate(self._network.pairs(batches, budget)):
             generator = torch.Generator().manual_seed(stream(seed, "positions", number))
             state = all_values(self._module)
-            _fit(layer, pairs, state, masks.get(layer.weight), positions, generator)
+            count = _enough(state[layer.weight], layer, positions, sum(map(len, batches)))
+            _fit(layer, pairs, state, masks.get(layer.weight), count, generator)
             on_layer()
+
+
+def _enough(weight: Tensor, layer: Fitted, positions: int, samples: int) -> int:
+    """Return the positions of a sample that a layer needs; a depthwise one needs few."""
+    if layer.geometry.groups == 1:
+        return positions
+    return min(positions, -(-_ROWS * as_rows(weight, layer.geometry).shape[2] // samples))
 
 
 def _fit(

@@ -66,8 +66,9 @@ class Equations:
         if self.count == 0:
             self._x_origin.copy_(x.mean(1))
             self._y_origin.copy_(y.mean(1))
-        x = x - self._x_origin.to(x.dtype)[:, None, :]
-        y = y - self._y_origin.to(y.dtype)[:, None, :]
+        # side by side in memory: a product of many small matrices is several times as fast
+        x = (x - self._x_origin.to(x.dtype)[:, None, :]).contiguous()
+        y = (y - self._y_origin.to(y.dtype)[:, None, :]).contiguous()
         left = x.mT
         for start in range(0, x.shape[2], _COLUMNS):
             part = left[:, start : start + _COLUMNS] @ x[:, :, start:]

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from wfpipe.exporters.measuring import sizes
 from wfpipe.exporters.measuring.session import SessionSettings
-from wfpipe.exporters.measuring.sizes import deflated_bytes, file_bytes, load_ms, nonzeros
+from wfpipe.exporters.measuring.sizes import (
+    deflated_bytes,
+    deflated_part,
+    file_bytes,
+    load_ms,
+    nonzeros,
+)
 from wfpipe.tests.exporters.networks import write_graph, write_linear
 
 
@@ -23,6 +32,21 @@ def test_deflated_bytes_are_those_in_a_zip_archive(tmp_path: Path) -> None:
     ) as archive:
         archive.write(path, "model.onnx")
         assert deflated_bytes(path) == archive.getinfo("model.onnx").compress_size
+
+
+@pytest.mark.parametrize("length", [0, 1, 99_999, 100_000, 300_001])
+def test_parts_that_are_compressed_side_by_side_are_one_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    path = tmp_path / "model.onnx"
+    content = np.random.default_rng(0).normal(size=40_000).astype(np.float16).tobytes() * 4
+    path.write_bytes(content[:length])
+    alone = deflated_bytes(path)
+    monkeypatch.setattr(sizes, "_PART", 50_000)
+    stream = b"".join(deflated_part(path, start) for start in range(0, max(1, length), 50_000))
+    assert zlib.decompress(stream, wbits=-zlib.MAX_WBITS) == content[:length]
+    assert deflated_bytes(path) == len(stream)
+    assert len(stream) <= 1.001 * alone + 100
 
 
 def test_nonzeros_are_counted_over_all_float_initializers(tmp_path: Path) -> None:

@@ -149,3 +149,19 @@ def test_samples_that_do_not_fit_are_refused_in_one_line(plain: Path, tmp_path: 
         write_int8(plain, tmp_path / "x.onnx", INPUTS[:, :1], method="minmax")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_weights_make_up_for_each_others_rounding_by_the_same_scales(
+    plain: Path, quantised: Path, tmp_path: Path
+) -> None:
+    write_int8(plain, tmp_path / "nearest.onnx", INPUTS, method="minmax", compensate=False)
+    nearest, found = stored_weights(tmp_path / "nearest.onnx"), stored_weights(quantised)
+    assert list(found) == list(nearest)
+    for name, values in found.items():
+        moved = np.abs(values.astype(int) - nearest[name])
+        assert 0 < moved.mean() < 1
+    kinds = [
+        [tensor for tensor in onnx.load(path).graph.initializer if "weight_scale" in tensor.name]
+        for path in (tmp_path / "nearest.onnx", quantised)
+    ]
+    assert kinds[0] == kinds[1]

@@ -9,7 +9,9 @@ from torch import nn
 
 from wfpipe.pipeline.pruning.refit.rows import RefitError, ridge
 from wfpipe.pipeline.pruning.tensors.prunables import find_prunables
+from wfpipe.pipeline.steps import refit
 from wfpipe.pipeline.steps.refit import Refitter
+from wfpipe.pipeline.steps.refit_samples import layer_rows
 from wfpipe.tests.reference.refit import least_squares
 
 
@@ -274,3 +276,18 @@ def test_inputs_that_are_not_finite_are_refused():
     batches[3][0] = float("inf")
     with pytest.raises(RefitError, match="not finite"):
         run(refitter, prune(module), batches)
+
+
+def test_a_depthwise_layer_is_fitted_from_as_many_rows_as_it_needs(monkeypatch):
+    module = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))
+    batches = [torch.randn(16, 3, 18, 18) for _ in range(4)]
+    counts: dict[int, int] = {}
+
+    def count(weight, geometry, x, y, positions, generator):
+        X, Y = layer_rows(weight, geometry, x, y, positions, generator)
+        counts[geometry.groups] = counts.get(geometry.groups, 0) + X.shape[1]
+        return X, Y
+
+    monkeypatch.setattr(refit, "layer_rows", count)
+    Refitter(module, batches[0]).run({}, batches, positions=100, seed=0, budget=1 << 30)
+    assert counts == {1: 64 * 100, 8: 256 * 9}
