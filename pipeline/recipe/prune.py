@@ -61,8 +61,13 @@ class PruneSettings(Section):
     correction_steps: int = Field(
         0,
         ge=0,
-        description="steps of gradient descent on biases and normalisation after the refits of a "
-        "prune step; no labels are read",
+        description="steps of gradient descent towards the dense network's outputs after the last "
+        "refit of a prune step; no labels are read",
+    )
+    correction: Literal["vectors", "weights"] = Field(
+        "vectors",
+        description="what those steps move; vectors: biases and normalisation; weights: all kept "
+        "weights too, which is training (distillation)",
     )
     pattern: Annotated[str, BeforeValidator(as_ratio)] = Field(
         "unstructured", description="zeros: unstructured, N:M, block:K:in or :out"
@@ -175,6 +180,8 @@ class PruneSettings(Section):
             )
         if self.correction_steps and self.update != "refit":
             raise ValueError(f"correction_steps needs update=refit, got {self.update}")
+        if self.correction == "weights" and not self.correction_steps:
+            raise ValueError("correction=weights needs correction_steps, got 0")
         if self.tune_damping and self.criterion in ("magnitude", "random"):
             raise ValueError(f"tune_damping needs a criterion with a damping, got {self.criterion}")
         if self.max_macs is not None and self.allocation != "flops":
