@@ -18,9 +18,8 @@ from torch.nn import functional as F
 from ..pruning.gradients.rows import evaluating
 from ..pruning.tensors.masks import mask_weights
 
-VECTORS_RATE, WEIGHTS_RATE = 3e-3, 1e-3
-"""Of Adam at the first step, for parameters of one axis and for those of more; they fall to zero
-by a cosine (heuristics)."""
+LEARNING_RATE = 3e-3
+"""Of Adam, at the first step; it falls to zero by a cosine (a heuristic)."""
 
 
 def correct(
@@ -57,13 +56,12 @@ def correct(
     if not moved:
         return
     kept = {name: mask for name, mask in (masks or {}).items() if name in moved}
-    rates = [VECTORS_RATE if p.dim() <= 1 else WEIGHTS_RATE for p in moved.values()]
-    optimizer = torch.optim.Adam([{"params": [p]} for p in moved.values()])
+    optimizer = torch.optim.Adam(moved.values(), lr=LEARNING_RATE)
     with evaluating(module):
         for number, inputs in enumerate(batches):
-            share = (1 + math.cos(math.pi * number / steps)) / 2
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * share
+            optimizer.param_groups[0]["lr"] = (
+                LEARNING_RATE * (1 + math.cos(math.pi * number / steps)) / 2
+            )
             loss = _divergence(module, dense, inputs)
             if not bool(torch.isfinite(loss)):
                 raise ArithmeticError("the outputs of the network are not finite")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wfpipe.pipeline.steps.correction import VECTORS_RATE, WEIGHTS_RATE, correct
+from wfpipe.pipeline.steps.correction import LEARNING_RATE, correct
 from wfpipe.pipeline.steps.refit_graph import all_values
 
 
@@ -85,9 +85,8 @@ def test_the_first_step_is_adams_down_the_gradient(weights):
     loss = (wanted * (wanted.log() - module(x).log_softmax(1))).sum(1).mean()
     expected = {}
     for (name, p), g in zip(moved.items(), torch.autograd.grad(loss, moved.values()), strict=True):
-        rate = VECTORS_RATE if p.dim() <= 1 else WEIGHTS_RATE
         mask = (masks or {}).get(name, torch.ones_like(p, dtype=torch.bool))
-        expected[name] = ((p - rate * g / (g.abs() + 1e-8)) * mask).detach()
+        expected[name] = ((p - LEARNING_RATE * g / (g.abs() + 1e-8)) * mask).detach()
     correct(module, dense, [x], steps=1, masks=masks)
     for name, value in expected.items():
         torch.testing.assert_close(dict(module.named_parameters())[name].detach(), value)
