@@ -53,7 +53,13 @@ PLAIN = {"criterion": "woodfisher", "recompute": 8, "gradients": 300, "damping":
 BLOCK = 500
 PRESET = PRESETS["thorough"]
 REFIT = PRESETS["oneshot"]
-PAIRS = {"recompute": 1, "correction": "vectors", "correction_steps": 30}
+PAIRS = {
+    "recompute": 1,
+    "refit_samples": 1024,
+    "refit_positions": 96,
+    "correction": "vectors",
+    "correction_steps": 30,
+}
 PARTS: dict[str, dict[str, Any]] = {
     "magnitude": {"criterion": "magnitude", "recompute": 1},
     "woodfisher in one step, summed update": {**PLAIN, "recompute": 1, "update": "single"},

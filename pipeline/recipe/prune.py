@@ -28,12 +28,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "oneshot": {
         "criterion": "magnitude",
         "update": "refit",
-        "recompute": 4,
+        "recompute": 8,
+        "refit_samples": 512,
+        "refit_positions": 48,
+        "correction": "weights",
         "correction_steps": 100,
     },
 }
-"""Values that a preset puts in the place of the defaults. Those of thorough are measured in
-docs/benchmarks.md; those of oneshot are heuristics."""
+"""Values that a preset puts in the place of the defaults; docs/benchmarks.md has the measurements
+that they come from."""
 
 
 class PruneSettings(Section):
@@ -42,7 +45,7 @@ class PruneSettings(Section):
     preset: Literal["standard", "thorough", "oneshot"] = Field(
         "standard",
         description="other defaults; thorough: the best masks for many times the time; oneshot: "
-        "refits without labels, for jobs without fine-tuning",
+        "refits and a short distillation without labels, for jobs without fine-tuning",
     )
     sparsity: float | None = Field(0.9, gt=0, lt=1, description="pruned / total prunables")
     criterion: Literal[
