@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     with opened(arguments.data) as bench:
-        print(f"dense: {bench.accuracy(bench.network()):.2f} %", flush=True)
+        print(f"dense: {bench.accuracy(bench.network(), bench.data):.2f} %", flush=True)
         means = {name: row(bench, name, arguments.seeds) for name in ROWS}
     print(f"figure: {means[BEST] - means[MAGNITUDE]:.2f}")
 

@@ -28,12 +28,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "oneshot": {
         "criterion": "magnitude",
         "update": "refit",
-        "recompute": 4,
+        "recompute": 8,
+        "refit_samples": 512,
+        "refit_positions": 48,
+        "correction": "weights",
         "correction_steps": 100,
     },
 }
-"""Values that a preset puts in the place of the defaults. Those of thorough are measured in
-docs/benchmarks.md; those of oneshot are heuristics."""
+"""Values that a preset puts in the place of the defaults; docs/benchmarks.md has the measurements
+that they come from."""
 
 
 class PruneSettings(Section):
@@ -42,7 +45,7 @@ class PruneSettings(Section):
     preset: Literal["standard", "thorough", "oneshot"] = Field(
         "standard",
         description="other defaults; thorough: the best masks for many times the time; oneshot: "
-        "refits without labels, for jobs without fine-tuning",
+        "refits and a short distillation without labels, for jobs without fine-tuning",
     )
     sparsity: float | None = Field(0.9, gt=0, lt=1, description="pruned / total prunables")
     criterion: Literal[
@@ -61,8 +64,13 @@ class PruneSettings(Section):
     correction_steps: int = Field(
         0,
         ge=0,
-        description="steps of gradient descent on biases and normalisation after the refits of a "
-        "prune step; no labels are read",
+        description="steps of gradient descent towards the dense network's outputs after the last "
+        "refit of a prune step; no labels are read",
+    )
+    correction: Literal["vectors", "weights"] = Field(
+        "vectors",
+        description="what those steps move; vectors: biases and normalisation; weights: all kept "
+        "weights too, which is training (distillation)",
     )
     pattern: Annotated[str, BeforeValidator(as_ratio)] = Field(
         "unstructured", description="zeros: unstructured, N:M, block:K:in or :out"
@@ -175,6 +183,8 @@ class PruneSettings(Section):
             )
         if self.correction_steps and self.update != "refit":
             raise ValueError(f"correction_steps needs update=refit, got {self.update}")
+        if self.correction == "weights" and not self.correction_steps:
+            raise ValueError("correction=weights needs correction_steps, got 0")
         if self.tune_damping and self.criterion in ("magnitude", "random"):
             raise ValueError(f"tune_damping needs a criterion with a damping, got {self.criterion}")
         if self.max_macs is not None and self.allocation != "flops":

@@ -1,7 +1,8 @@
-"""Biases and normalisation learn the dense network's outputs, end to end and without labels.
+"""Parameters learn the dense network's outputs, end to end and without labels.
 
 A refit makes each layer right by itself; what is left over adds up on the way to the output. The
-few parameters that every channel has one of take it out again: offsets and scales.
+few parameters that every channel has one of, offsets and scales, take part of it out again. All
+kept weights together take out more: this is training, by distillation, and is asked for by name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from ..pruning.gradients.rows import evaluating
+from ..pruning.tensors.masks import mask_weights
 
 LEARNING_RATE = 3e-3
 """Of Adam, at the first step; it falls to zero by a cosine (a heuristic)."""
@@ -26,42 +28,56 @@ def correct(
     batches: Iterable[Tensor],
     *,
     steps: int,
+    masks: Mapping[str, Tensor] | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Move the vectors of a network (biases, scales and offsets of its norms) by gradient descent.
+    """Move parameters of a network by gradient descent towards the dense network's outputs.
 
     The loss is KL(softmax(dense) ‖ softmax(outputs)), Hinton et al. 2015 (arXiv 1503.02531), in
-    eval mode; statistics of batch norms stay. Weights of two axes and more stay too.
+    eval mode; statistics of batch norms stay.
 
     Args:
         module: the network; no gradient is left.
         dense: the values of the dense network by name.
         batches: inputs, one for each step.
         steps: how many there are.
+        masks: True = kept, by the name of the weight; pruned weights stay zero, all others move.
+            None: only the vectors move (biases, scales and offsets of norms).
         on_step: called after each step.
 
     Raises:
         ArithmeticError: when the loss is not finite.
     """
-    vectors = [p for p in module.parameters() if p.requires_grad and p.dim() <= 1]
-    if not vectors:
+    moved = {
+        name: parameter
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad and (masks is not None or parameter.dim() <= 1)
+    }
+    if not moved:
         return
-    optimizer = torch.optim.Adam(vectors, lr=LEARNING_RATE)
+    kept = {name: mask for name, mask in (masks or {}).items() if name in moved}
+    optimizer = torch.optim.Adam(moved.values(), lr=LEARNING_RATE)
     with evaluating(module):
         for number, inputs in enumerate(batches):
             optimizer.param_groups[0]["lr"] = (
                 LEARNING_RATE * (1 + math.cos(math.pi * number / steps)) / 2
             )
-            with torch.no_grad():
-                wanted = F.log_softmax(functional_call(module, dict(dense), (inputs,)), dim=1)
-            given = F.log_softmax(module(inputs), dim=1)
-            loss = F.kl_div(given, wanted, log_target=True, reduction="batchmean")
+            loss = _divergence(module, dense, inputs)
             if not bool(torch.isfinite(loss)):
                 raise ArithmeticError("the outputs of the network are not finite")
-            found = torch.autograd.grad(loss, vectors, allow_unused=True)
-            for vector, gradient in zip(vectors, found, strict=True):
-                vector.grad = gradient
+            found = torch.autograd.grad(loss, list(moved.values()), allow_unused=True)
+            for parameter, gradient in zip(moved.values(), found, strict=True):
+                parameter.grad = gradient
             optimizer.step()
+            mask_weights(moved, kept)
             on_step()
-    for vector in vectors:
-        vector.grad = None
+    for parameter in moved.values():
+        parameter.grad = None
+
+
+def _divergence(module: nn.Module, dense: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    """Return KL(softmax(dense) ‖ softmax(outputs)), the mean over samples, in nats."""
+    with torch.no_grad():
+        wanted = F.log_softmax(functional_call(module, dict(dense), (inputs,)), dim=1)
+    given = F.log_softmax(module(inputs), dim=1)
+    return F.kl_div(given, wanted, log_target=True, reduction="batchmean")

@@ -160,7 +160,7 @@ class PruneStep:
                     raise InputError(f"{what} failed: {error}") from error
         new = {name: mask.clone() for name, mask in self._layout.split(keep).items()}
         mask_weights(self._weights, new)
-        self._correct(f"{what}: correction")
+        self._correct(f"{what}: correction", new)
         if settings.refresh_batchnorm:
             refresh_batchnorm(
                 self._collector.module, self._collector.data, self._collector.placement
@@ -218,16 +218,23 @@ class PruneStep:
                 on_layer=task.advance,
             )
 
-    def _correct(self, what: str) -> None:
-        """Correct biases and normalisation end to end, where the recipe wants it."""
+    def _correct(self, what: str, masks: Mapping[str, Tensor]) -> None:
+        """Let parameters learn the dense network's outputs end to end, where the recipe wants it.
+
+        It comes after the last refit, as another one would undo it.
+        """
         plan, refitter, gatherer = self._setup.refit, self._setup.refitter, self._collector
         steps = self._settings.correction_steps
         if plan is None or refitter is None or not steps:
             return
         inputs = plan.inputs(gatherer.data, self._settings, gatherer.placement, self._index, steps)
+        kept = masks if self._settings.correction == "weights" else None
         with self._log.timing("correction"), self._reporter.task(what, steps, "step") as task:
             try:
-                correct(gatherer.module, refitter.dense, inputs, steps=steps, on_step=task.advance)
+                correct(
+                    gatherer.module, refitter.dense, inputs, steps=steps, masks=kept,
+                    on_step=task.advance,
+                )  # fmt: skip
             except ArithmeticError as error:
                 raise InputError(f"{what} failed: {error}; leave out correction_steps") from error
 

@@ -73,6 +73,11 @@ def test_a_correction_needs_a_refit():
         prune("correction_steps=10")
 
 
+def test_a_correction_of_weights_needs_steps():
+    with pytest.raises(InputError, match="correction=weights needs correction_steps, got 0"):
+        prune("update=refit", "correction=weights")
+
+
 def test_a_target_of_time_brings_its_allocation_its_form_and_no_sparsity():
     recipe = resolve({"prune": {"target_speedup": 2}, "export": {"variants": "int8"}})
     assert (recipe.prune.allocation, recipe.prune.sparsity) == ("latency", None)

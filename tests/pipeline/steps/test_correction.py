@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wfpipe.pipeline.steps.correction import correct
+from wfpipe.pipeline.steps.correction import LEARNING_RATE, correct
 from wfpipe.pipeline.steps.refit_graph import all_values
 
 
@@ -44,6 +44,52 @@ def test_the_outputs_come_closer_and_weights_and_statistics_stay():
     changed = {n for n, value in module.state_dict().items() if not torch.equal(value, state[n])}
     assert changed == {"0.bias", "1.weight", "1.bias", "4.bias"}
     assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def masks_of(module):
+    return {"0.weight": module[0].weight != 0}
+
+
+def test_kept_weights_move_too_where_masks_are_given_and_pruned_ones_stay_zero():
+    module, dense, batches = pruned()
+    module.eval()
+    masks, before = masks_of(module), divergence(module, dense, batches)
+    correct(module, dense, batches, steps=60, masks=masks)
+    assert divergence(module, dense, batches) < before
+    assert torch.equal(module[0].weight != 0, masks["0.weight"])
+    assert not torch.equal(module[4].weight, dense["4.weight"])
+    assert torch.equal(module[1].running_mean, dense["1.running_mean"])
+
+
+def test_weights_come_closer_than_vectors_alone():
+    found = []
+    for weights in (False, True):
+        module, dense, batches = pruned()
+        masks = masks_of(module) if weights else None
+        correct(module, dense, batches, steps=60, masks=masks)
+        found.append(divergence(module.eval(), dense, batches))
+    assert found[1] < found[0]
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_the_first_step_is_adams_down_the_gradient(weights):
+    module, dense, batches = pruned()
+    module.double().eval()
+    masks = masks_of(module) if weights else None
+    dense = {name: value.double() for name, value in dense.items() if value.is_floating_point()}
+    x = batches[0].double()
+    moved = {n: p for n, p in module.named_parameters() if weights or p.dim() <= 1}
+    teacher = network().double().eval()
+    teacher.load_state_dict(dense, strict=False)
+    wanted = teacher(x).detach().softmax(1)
+    loss = (wanted * (wanted.log() - module(x).log_softmax(1))).sum(1).mean()
+    expected = {}
+    for (name, p), g in zip(moved.items(), torch.autograd.grad(loss, moved.values()), strict=True):
+        mask = (masks or {}).get(name, torch.ones_like(p, dtype=torch.bool))
+        expected[name] = ((p - LEARNING_RATE * g / (g.abs() + 1e-8)) * mask).detach()
+    correct(module, dense, [x], steps=1, masks=masks)
+    for name, value in expected.items():
+        torch.testing.assert_close(dict(module.named_parameters())[name].detach(), value)
 
 
 def test_modes_stay_and_every_step_is_counted():

@@ -68,6 +68,7 @@ CASES = [
     {"allocation": "erk", "min_kept": 0.05},
     {"layers": {"2.*": 0.5}},
     {"update": "refit", "correction_steps": 3},
+    {"update": "refit", "recompute": 2, "correction_steps": 3, "correction": "weights"},
     {"update": "refit", "criterion": "magnitude", "recompute": 2, "regrow": True},
     {"update": "refit", "criterion": "kfac", "recompute": 2, "reselect": False},
 ]
