@@ -27,7 +27,7 @@ from PIL import Image
 from torch import nn
 
 from wfpipe.benchmarks.oneshot_resnet20 import Bench
-from wfpipe.pipeline.data.source import open_data
+from wfpipe.pipeline.data.source import Data, open_data
 from wfpipe.pipeline.recipe.prune import PRESETS
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.device import place
@@ -62,9 +62,9 @@ class Photographs(Bench):
         module: nn.Module = EfficientNet.from_pretrained(NAME, weights_path=str(self.weights))
         return self.placement.network(module).eval()
 
-    def accuracy(self, module: nn.Module) -> float:
+    def accuracy(self, module: nn.Module, data: Data) -> float:
         """Return the accuracy on the test images, in percent."""
-        return accuracy(module, self.data.test_batches(batch=20), self.placement)
+        return accuracy(module, data.test_batches(batch=20), self.placement)
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def main() -> None:
         print(f"left out: {arguments.photographs} does not hold the {COUNT} photographs")
         return
     with opened(arguments.photographs, arguments.seed) as bench:
-        print(f"dense: {bench.accuracy(bench.network()):.2f} %", flush=True)
+        print(f"dense: {bench.accuracy(bench.network(), bench.data):.2f} %", flush=True)
         figure = 0.0
         for method in arguments.methods:
             values = {**COMMON, **METHODS[method]}

@@ -108,7 +108,7 @@ def _convolution(index: GraphIndex, place: int, node: NodeProto) -> Unit | None:
     bias = node.input[2] if len(node.input) > 2 else ""
     if dims is None or window is None or (bias and bias not in index.tensors):
         return None
-    if math.prod(dims[1:]) > MAX_COLUMNS:
+    if math.prod(index.tensors[weight].dims[1:]) > MAX_COLUMNS:
         return None
     if not all(isinstance(dim, int) for dim in (shape or ())[1:2]):
         return None
@@ -155,7 +155,7 @@ def _linear(index: GraphIndex, place: int, node: NodeProto) -> Unit | None:
     shape = index.shape(node.input[0])
     if dims is None or len(dims) != 2 or shape is None or len(shape) < 2:
         return None
-    if max(dims) > MAX_COLUMNS:
+    if max(index.tensors[weight].dims) > MAX_COLUMNS:
         return None
     if node.op_type == "MatMul":
         return Unit(

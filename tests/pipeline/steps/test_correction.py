@@ -84,7 +84,8 @@ def test_the_first_step_is_adams_down_the_gradient(weights):
     wanted = teacher(x).detach().softmax(1)
     loss = (wanted * (wanted.log() - module(x).log_softmax(1))).sum(1).mean()
     expected = {}
-    for (name, p), g in zip(moved.items(), torch.autograd.grad(loss, moved.values()), strict=True):
+    gradients = torch.autograd.grad(loss, list(moved.values()))
+    for (name, p), g in zip(moved.items(), gradients, strict=True):
         mask = (masks or {}).get(name, torch.ones_like(p, dtype=torch.bool))
         expected[name] = ((p - LEARNING_RATE * g / (g.abs() + 1e-8)) * mask).detach()
     correct(module, dense, [x], steps=1, masks=masks)
