@@ -188,8 +188,10 @@ def _link_flags(where: Platform, compiler: Sequence[str], sanitize: bool) -> lis
     """Return how a shared library is linked that shows its entry points alone."""
     if sanitize:
         return ["-shared", "-fsanitize=address,undefined"]
-    if not where.name.startswith("linux"):
-        return ["-shared"]
+    if where.name.startswith("macos"):
+        return ["-shared", "-s", f"-Wl,-install_name,@rpath/{where.library}"]
+    if where.name.startswith("windows"):
+        return ["-shared", "-s"]
     hidden = f"-Wl,--version-script={NATIVE / 'exports.map'}"
     zig = "ziglang" in compiler or any(Path(word).stem == "zig" for word in compiler)
     static = [] if zig else ["-static-libstdc++", "-static-libgcc"]  # zig's is never shared

@@ -62,7 +62,7 @@ def check_library(content: bytes, platform: str) -> None:
     if platform.startswith("linux"):
         newest = max(needed_glibc(content), default=(2, 0))
         assert newest <= (2, 17), f"{platform}: needs glibc {newest}"
-    for runtime in (b"libstdc++", b"libc++.", b"libgcc_s", b"libunwind.so", b"MSVCP"):
+    for runtime in (b"libstdc++.so", b"libc++.", b"libgcc_s", b"libunwind.so", b"MSVCP"):
         assert runtime not in content, f"{platform}: needs {runtime.decode()}"
 
 
@@ -78,7 +78,7 @@ def check_loads(wheel: Path) -> None:
         venv.create(folder, with_pip=True)
         python = str(Path(folder, "Scripts" if sys.platform == "win32" else "bin", "python"))
         pip = [python, "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "onnxruntime"], check=True)
+        subprocess.run([*pip, "onnx", "onnxruntime"], check=True)
         subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
         load = [python, "-I", "-c", _LOAD]
         path = subprocess.run(load, check=True, cwd=folder, stdout=subprocess.PIPE, text=True)

@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,12 +64,14 @@ def main() -> int:
         return 0
     library = (arguments.library or kernels(sanitize=True)).resolve()
     command = [sys.executable, __file__, "--worker", "--seed", str(arguments.seed), "--library"]
+    given = arguments.library and shutil.which(COMPILER[0]) is None  # without sanitizers
+    preloaded = "" if given else f"{_runtime('libasan.so')}:{_runtime('libstdc++.so')}"
     plan = plan_of(
         arguments,
         command=lambda first, folder: [*command, str(library)],
         environment=lambda first: {
             **_SANITIZERS,
-            "LD_PRELOAD": f"{_runtime('libasan.so')}:{_runtime('libstdc++.so')}",
+            "LD_PRELOAD": preloaded,
             "WFPIPE_KERNELS": PATHS[first // BATCH % len(PATHS)],
         },
         keep=partial(keep, arguments.seed, Path(arguments.failures).resolve()),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ def test_mutated_models_are_run_or_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "failures").exists()
 
 
+@pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason=f"no {COMPILER[0]}")
 def test_a_report_of_a_sanitizer_is_a_failure(tmp_path: Path) -> None:
     """A library that writes behind what it allocates, in the place of the kernels."""
     source = tmp_path / "bad.c"
