@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import torch
-from onnx import numpy_helper
 from torch import Tensor, nn
 
 from wfpipe.exporters.measuring.environment import processor_name
@@ -29,6 +28,7 @@ from wfpipe.exporters.measuring.peak_memory import peak_memory
 from wfpipe.exporters.measuring.session import SessionSettings, open_session
 from wfpipe.exporters.onnx.export import export_onnx
 from wfpipe.exporters.reading.onnx_graph import read_model
+from wfpipe.exporters.runtime.layer_times import with_zeros
 from wfpipe.exporters.runtime.units import find_units
 from wfpipe.exporters.variants.sparse_cpu import write_sparse_cpu
 from wfpipe.models.registry import load_model
@@ -96,14 +96,8 @@ def prune(source: Path, path: Path, sparsity: float) -> None:
     units = [unit for unit in find_units(model) if unit.kind in ("conv", "linear")]
     convolutions = [unit for unit in units if unit.kind == "conv"]
     pruned = {unit.weight for unit in (convolutions[1:] or units)}
-    for tensor in model.graph.initializer:
-        if tensor.name in pruned:
-            weight = numpy_helper.to_array(tensor).copy()
-            count = int(sparsity * weight.size)
-            order = np.argpartition(np.abs(weight).ravel(), count)[:count]
-            weight.ravel()[order] = 0
-            tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
-    path.write_bytes(model.SerializeToString())
+    zeroed = with_zeros(model, dict.fromkeys(pruned, sparsity))
+    path.write_bytes(zeroed.SerializeToString())
 
 
 def rows(

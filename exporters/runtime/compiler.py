@@ -120,13 +120,8 @@ def compile_library(
     Raises:
         CompilationFailed: when the compiler does not run, or refuses.
     """
-    where = PLATFORMS[platform]
-    paths = (*where.paths, *extra_paths)
-    with tempfile.TemporaryDirectory() as folder:
-        objects = _objects(Path(folder), where, paths, compiler, sanitize=sanitize, glue=True)
-        library = Path(folder) / where.library
-        _run([*compiler, *_link_flags(where, compiler, sanitize), *objects, "-o", str(library)])
-        _put(library, target)
+    flags = _link_flags(PLATFORMS[platform], compiler, sanitize)
+    _build(target, platform, compiler, flags, extra_paths, sanitize=sanitize, glue=True)
 
 
 def compile_selftest(
@@ -138,14 +133,28 @@ def compile_selftest(
     extra_paths: Sequence[ProcessorPath] = (),
 ) -> None:
     """Compile the program that tests the kernels without ONNX Runtime; see ``compile_library``."""
+    flags = ["-fsanitize=address,undefined"] if sanitize else ["-static"]
+    _build(target, platform, compiler, flags, extra_paths, sanitize=sanitize, glue=False)
+
+
+def _build(
+    target: Path,
+    platform: str,
+    compiler: Sequence[str],
+    link_flags: Sequence[str],
+    extra_paths: Sequence[ProcessorPath],
+    *,
+    sanitize: bool,
+    glue: bool,
+) -> None:
+    """Compile, link under the target's name, and put it there."""
     where = PLATFORMS[platform]
     paths = (*where.paths, *extra_paths)
     with tempfile.TemporaryDirectory() as folder:
-        objects = _objects(Path(folder), where, paths, compiler, sanitize=sanitize, glue=False)
-        program = Path(folder) / "selftest"
-        checks = ["-fsanitize=address,undefined"] if sanitize else ["-static"]
-        _run([*compiler, *checks, *objects, "-o", str(program)])
-        _put(program, target)
+        objects = _objects(Path(folder), where, paths, compiler, sanitize=sanitize, glue=glue)
+        made = Path(folder) / target.name
+        _run([*compiler, *link_flags, *objects, "-o", str(made)])
+        _put(made, target)
 
 
 def _objects(
