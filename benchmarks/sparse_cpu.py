@@ -4,7 +4,8 @@
     python benchmarks/sparse_cpu.py --only resnet50      rows of that name
 
 Networks have random weights, pruned by magnitude: values do not matter for time. The dense side is
-the file before pruning. Ends with the least dense / sparse-cpu of ResNet-50 at 90 % (at least 4).
+the file before pruning. Ends with the least dense / sparse-cpu of ResNet-50 at 90 % (at least 4),
+or, where that is left out, of the rows that ran.
 """
 
 from __future__ import annotations
@@ -161,8 +162,8 @@ def main() -> None:
                 threads = arguments.threads or (1, 2)
                 for line in rows(case, sparsity, Path(folder), arguments.half, threads):
                     print(line, flush=True)
-    least = min((r for (n, s, _), r in MEASURED.items() if n == "resnet50" and s == 0.9), default=0)
-    print(f"figure: {least:.2f}")
+    wanted = [ratio for (name, s, _), ratio in MEASURED.items() if (name, s) == ("resnet50", 0.9)]
+    print(f"figure: {min(wanted or MEASURED.values()):.2f}")
 
 
 if __name__ == "__main__":
