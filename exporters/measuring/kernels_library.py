@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,10 @@ LIBRARIES = Path(__file__).parents[1] / "runtime" / "libraries"
 """A folder for each platform, made when wfpipe is installed (``runtime/building``)."""
 
 _BUILD = "python -m wfpipe.exporters.runtime.building"
+
+# Of a 64-bit ELF file: where its program headers lie, their size and number; the offset and the
+# size in the file of each segment.
+_TABLE, _COUNT, _SEGMENT = struct.Struct("<32xQ"), struct.Struct("<HH"), struct.Struct("<8xQ16xQ")
 
 
 def available() -> list[str]:
@@ -75,6 +80,7 @@ def kernel_path(library: Path) -> str:
     Raises:
         InputError: when the library does not load here or is not one of wfpipe's.
     """
+    _check_whole(library)
     try:
         function = ctypes.CDLL(str(library)).wfpipe_kernels_path
     except (OSError, AttributeError) as error:
@@ -101,6 +107,7 @@ def register(options: ort.SessionOptions, library: Path) -> None:
     Raises:
         InputError: when ONNX Runtime cannot load it.
     """
+    _check_whole(library)
     try:
         options.register_custom_ops_library(str(library))
     except Exception as error:  # the runtime's own classes derive from Exception alone
@@ -113,6 +120,26 @@ def lacks_kernels(failure: str) -> bool:
     return unknown and library_path() is None
 
 
-def _unusable(library: Path, error: Exception) -> str:
+def _check_whole(library: Path) -> None:
+    """Refuse an ELF library that ends before its segments do: Linux kills who loads it.
+
+    What else is wrong with a library its loader says by itself.
+    """
+    try:
+        content = library.read_bytes()
+    except OSError:
+        return
+    if not content.startswith(b"\x7fELF\x02\x01"):
+        return
+    try:
+        (table,), (size, count) = _TABLE.unpack_from(content), _COUNT.unpack_from(content, 54)
+        ends = [sum(_SEGMENT.unpack_from(content, table + size * i)) for i in range(count)]
+    except struct.error:  # not even the table is there
+        ends = [len(content) + 1]
+    if max(ends, default=0) > len(content):
+        raise InputError(_unusable(library, "it is cut short; install wfpipe again"))
+
+
+def _unusable(library: Path, error: Exception | str) -> str:
     cause = (str(error).strip().splitlines() or ["no reason given"])[0]
     return f"library {str(library)!r} of sparse kernels cannot be used here: {cause}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import onnxruntime as ort
@@ -22,6 +23,7 @@ from wfpipe.exporters.measuring.kernels_library import (
 from wfpipe.exporters.measuring.platforms import PLATFORMS, platform_name
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import write_model
+from wfpipe.tests.exporters.runtime.library import kernels
 from wfpipe.tests.exporters.sparse_samples import sparse_model
 
 OTHERS = [name for name in PLATFORMS if name != platform_name()]
@@ -128,3 +130,17 @@ def test_installed_library_registers_and_runs_the_best_path(
     assert platform_name() in available()
     assert kernel_path(library) == best_path()
     register(ort.SessionOptions(), library)
+
+
+@pytest.mark.skipif(not platform_name().startswith("linux"), reason="of ELF libraries")
+@pytest.mark.parametrize("use", [kernel_path, lambda path: register(ort.SessionOptions(), path)])
+def test_a_library_that_is_cut_short_is_refused_in_a_line(
+    use: Callable[[Path], object], tmp_path: Path
+) -> None:
+    """Loading one would end the process with a signal."""
+    content = kernels().read_bytes()
+    short = tmp_path / "libwfpipe_kernels.so"
+    for length in (16, 60, 100, 4096, 100_000, len(content) // 2):
+        short.write_bytes(content[:length])
+        with pytest.raises(InputError, match="cannot be used here: it is cut short"):
+            use(short)
