@@ -12,31 +12,24 @@ from .values import Names, Section, Share, as_ratio
 
 Block = Literal["layer", "network"] | Annotated[int, Field(gt=0)]
 
+_ONESHOT: dict[str, Any] = {
+    "criterion": "magnitude",
+    "update": "refit",
+    "recompute": 8,
+    "refit_samples": 512,
+    "refit_positions": 48,
+    "correction": "weights",
+    "correction_steps": 100,
+}
 PRESETS: dict[str, dict[str, Any]] = {
-    "thorough": {
-        "criterion": "woodtaylor",
-        "update": "joint",
-        "recompute": 24,
-        "gradients": 300,
-        "fisher_batch": 8,
-        "damping": 1e-4,
-        "taylor_damping": 0.1,
-        "tune_damping": True,
-        "swaps": 3,
-        "fisher_precision": "float32",
-    },
-    "oneshot": {
-        "criterion": "magnitude",
-        "update": "refit",
-        "recompute": 8,
-        "refit_samples": 512,
-        "refit_positions": 48,
-        "correction": "weights",
-        "correction_steps": 100,
-    },
+    "oneshot": _ONESHOT,
+    "thorough": {**_ONESHOT, "recompute": 16, "correction_steps": 600},
 }
 """Values that a preset puts in the place of the defaults; docs/benchmarks.md has the measurements
 that they come from."""
+
+OWN_WAY = ("preset", "criterion", "update", "update_scale", "swaps", "tune_damping")
+"""Keys that say how weights are chosen and updated: a recipe with one of them has its own way."""
 
 
 class PruneSettings(Section):
@@ -44,8 +37,8 @@ class PruneSettings(Section):
 
     preset: Literal["standard", "thorough", "oneshot"] = Field(
         "standard",
-        description="other defaults; thorough: the best masks for many times the time; oneshot: "
-        "refits and a short distillation without labels, for jobs without fine-tuning",
+        description="other defaults; oneshot: refits and a short distillation without labels, which "
+        "jobs without fine-tuning take by themselves; thorough: more of both, for more accuracy",
     )
     sparsity: float | None = Field(0.9, gt=0, lt=1, description="pruned / total prunables")
     criterion: Literal[

@@ -15,7 +15,7 @@ from .export import ExportSettings
 from .finetune import FinetuneSettings
 from .gates import GateSettings
 from .model import ModelSettings
-from .prune import PruneSettings
+from .prune import OWN_WAY, PruneSettings
 from .run import RunSettings
 from .validate import ValidateSettings
 from .values import Section, split
@@ -41,9 +41,16 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, values: Any) -> Any:
-        """Have a target of time make the form that it is for, and ship the fastest."""
-        prune = values.get("prune") if isinstance(values, Mapping) else None
-        if not isinstance(prune, Mapping) or prune.get("target_speedup") is None:
+        """Choose how to prune without fine-tuning, and the form that a target of time is for."""
+        if not isinstance(values, Mapping):
+            return values
+        prune, finetune = values.get("prune", {}), values.get("finetune", {})
+        if not isinstance(prune, Mapping) or not isinstance(finetune, Mapping):
+            return values
+        if finetune.get("epochs") == 0 and not any(key in prune for key in OWN_WAY):
+            prune = {"preset": "oneshot", **prune}
+            values = {**values, "prune": prune}
+        if prune.get("target_speedup") is None:
             return values
         export = values.get("export", {})
         if not isinstance(export, Mapping):

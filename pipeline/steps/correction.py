@@ -8,7 +8,7 @@ kept weights together take out more: this is training, by distillation, and is a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,11 @@ from ..pruning.tensors.masks import mask_weights
 LEARNING_RATE = 3e-3
 """Of Adam, at the first step; it falls to zero by a cosine (a heuristic)."""
 
+FAR = 0.5
+"""Divergence in nats below which weights move more slowly (a heuristic). Adam moves each of them by
+about the rate in a step, whatever is to be gained, and what a movement changes in the divergence
+grows with its square: the rate is kept in proportion to the root of the divergence."""
+
 
 def correct(
     module: nn.Module,
@@ -28,22 +33,28 @@ def correct(
     batches: Iterable[Tensor],
     *,
     steps: int,
+    probes: Sequence[Tensor],
     masks: Mapping[str, Tensor] | None = None,
     on_step: Callable[[], None] = lambda: None,
-) -> None:
+) -> bool:
     """Move parameters of a network by gradient descent towards the dense network's outputs.
 
     The loss is KL(softmax(dense) ‖ softmax(outputs)), Hinton et al. 2015 (arXiv 1503.02531), in
-    eval mode; statistics of batch norms stay.
+    eval mode; statistics of batch norms stay. Where the loss on ``probes`` has not fallen in the
+    end, the parameters are as they were.
 
     Args:
         module: the network; no gradient is left.
         dense: the values of the dense network by name.
         batches: inputs, one for each step.
         steps: how many there are.
+        probes: inputs, other ones, that tell whether it helped.
         masks: True = kept, by the name of the weight; pruned weights stay zero, all others move.
             None: only the vectors move (biases, scales and offsets of norms).
         on_step: called after each step.
+
+    Returns:
+        Whether it helped.
 
     Raises:
         ArithmeticError: when the loss is not finite.
@@ -54,14 +65,17 @@ def correct(
         if parameter.requires_grad and (masks is not None or parameter.dim() <= 1)
     }
     if not moved:
-        return
+        return False
     kept = {name: mask for name, mask in (masks or {}).items() if name in moved}
+    start = {name: parameter.detach().clone() for name, parameter in moved.items()}
     optimizer = torch.optim.Adam(moved.values(), lr=LEARNING_RATE)
+    highest = LEARNING_RATE
     with evaluating(module):
+        before = _mean_divergence(module, dense, probes)
+        if masks is not None:
+            highest *= min(1.0, math.sqrt(max(0.0, before) / FAR))
         for number, inputs in enumerate(batches):
-            optimizer.param_groups[0]["lr"] = (
-                LEARNING_RATE * (1 + math.cos(math.pi * number / steps)) / 2
-            )
+            optimizer.param_groups[0]["lr"] = highest * (1 + math.cos(math.pi * number / steps)) / 2
             loss = _divergence(module, dense, inputs)
             if not bool(torch.isfinite(loss)):
                 raise ArithmeticError("the outputs of the network are not finite")
@@ -71,8 +85,21 @@ def correct(
             optimizer.step()
             mask_weights(moved, kept)
             on_step()
-    for parameter in moved.values():
+        helped = _mean_divergence(module, dense, probes) < before
+    for name, parameter in moved.items():
         parameter.grad = None
+        if not helped:
+            parameter.data.copy_(start[name])
+    return helped
+
+
+@torch.no_grad()
+def _mean_divergence(
+    module: nn.Module, dense: Mapping[str, Tensor], batches: Sequence[Tensor]
+) -> float:
+    """Return the divergence over all samples of some batches, in nats."""
+    total = sum(float(_divergence(module, dense, inputs)) * len(inputs) for inputs in batches)
+    return total / sum(map(len, batches))
 
 
 def _divergence(module: nn.Module, dense: Mapping[str, Tensor], inputs: Tensor) -> Tensor:

@@ -27,13 +27,13 @@ the fit is then within 1 / 256 of the best in squared error (a heuristic)."""
 
 
 class Refitter:
-    """Fits the layers of a network towards what they gave when this was made.
+    """Fits the layers of a network towards what they gave when it was last remembered.
 
     Args:
         module: the network, dense, on its device.
         example: a batch of inputs; batches of a refit have its shape.
 
-    ``dense`` has the values that the network had, by name.
+    It is remembered when this is made. ``dense`` has the values that it had then, by name.
     """
 
     def __init__(self, module: nn.Module, example: Tensor) -> None:
@@ -55,6 +55,12 @@ class Refitter:
     def kept(self, plan: RefitPlan) -> int:
         """Return the most bytes of tensors that are kept between two layers."""
         return self._network.kept(plan.batches, plan.budget)
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Take the network as it is now for what the layers are fitted towards."""
+        for name, value in all_values(self._module).items():
+            self.dense[name].copy_(value)
 
     @torch.no_grad()
     def run(

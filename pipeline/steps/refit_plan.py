@@ -17,6 +17,9 @@ _BATCH = 64
 _BATCH_VALUES = 1 << 21
 """Most samples, and most numbers, that pass through the network together: heuristics."""
 
+_PROBES = 256
+"""Most samples that tell whether a correction helped: a heuristic."""
+
 
 @dataclass(frozen=True)
 class RefitPlan:
@@ -45,6 +48,12 @@ class RefitPlan:
             leave_out=held_back_count(settings, data),
         )
         for inputs, _ in found:
+            yield place.tensor(inputs)
+
+    def probes(self, data: Data, settings: PruneSettings, place: Placement) -> Iterator[Tensor]:
+        """Yield batches of held-back samples, which no refit and no correction learns from."""
+        count = min(_PROBES, held_back_count(settings, data))
+        for inputs, _ in data.held_back_batches(count=count, batch=self.batch):
             yield place.tensor(inputs)
 
     def describe(self, layers: int, kept: int) -> str:

@@ -136,6 +136,8 @@ class PruneStep:
         settings, log, method = self._settings, self._log, self._setup.method
         path = substeps(start, target, settings.recompute, settings.spacing)
         keep = self._layout.flatten(masks)
+        if self._setup.refitter is not None:
+            self._setup.refitter.remember()
         with log.timing("measuring"):
             log.before = log.after = self._held_back.loss()
         rows = 0 if method.need == "nothing" else settings.gradients * len(path)
@@ -228,15 +230,18 @@ class PruneStep:
         if plan is None or refitter is None or not steps:
             return
         inputs = plan.inputs(gatherer.data, self._settings, gatherer.placement, self._index, steps)
+        probes = plan.probes(gatherer.data, self._settings, gatherer.placement)
         kept = masks if self._settings.correction == "weights" else None
         with self._log.timing("correction"), self._reporter.task(what, steps, "step") as task:
             try:
-                correct(
-                    gatherer.module, refitter.dense, inputs, steps=steps, masks=kept,
-                    on_step=task.advance,
+                helped = correct(
+                    gatherer.module, refitter.dense, inputs, steps=steps, probes=list(probes),
+                    masks=kept, on_step=task.advance,
                 )  # fmt: skip
             except ArithmeticError as error:
                 raise InputError(f"{what} failed: {error}; leave out correction_steps") from error
+        if not helped:
+            self._reporter.say(f"{what}: nothing was gained, the refit stands as it was")
 
     def _tuned(self, method: Method, attempt: Callable[..., Outcome]) -> Outcome:
         """Return the outcome of least loss on the held-back samples over the dampings.

@@ -22,16 +22,28 @@ from wfpipe.exporters.measuring.sizes import (
 from wfpipe.tests.exporters.networks import write_graph, write_linear
 
 
-def test_deflated_bytes_are_those_in_a_zip_archive(tmp_path: Path) -> None:
-    weight = np.random.default_rng(0).normal(size=(520, 520)).astype(np.float32)
-    weight[:, 5:] = 0
-    path = write_linear(tmp_path / "model.onnx", weight)
-    assert file_bytes(path) == len(path.read_bytes()) > 1 << 20
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
+@pytest.mark.parametrize("zeros", [0.0, 0.5, 0.9])
+def test_deflated_bytes_are_near_those_in_a_zip_archive(
+    tmp_path: Path, dtype: type, zeros: float
+) -> None:
+    random = np.random.default_rng(0)
+    weight = (20 * random.normal(size=200_000)).astype(dtype)
+    weight[random.random(len(weight)) < zeros] = 0
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"layer.name" * 100 + weight.tobytes())
     with zipfile.ZipFile(
         tmp_path / "a.zip", "w", compression=zipfile.ZIP_DEFLATED, compresslevel=9
     ) as archive:
         archive.write(path, "model.onnx")
-        assert deflated_bytes(path) == archive.getinfo("model.onnx").compress_size
+        packed = archive.getinfo("model.onnx").compress_size
+    assert 0.85 * packed <= deflated_bytes(path) <= 1.06 * packed
+
+
+def test_names_that_repeat_are_compressed_as_repeats(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"layer.name" * 10_000)
+    assert deflated_bytes(path) < 1000
 
 
 @pytest.mark.parametrize("length", [0, 1, 99_999, 100_000, 300_001])
@@ -46,7 +58,7 @@ def test_parts_that_are_compressed_side_by_side_are_one_stream(
     stream = b"".join(deflated_part(path, start) for start in range(0, max(1, length), 50_000))
     assert zlib.decompress(stream, wbits=-zlib.MAX_WBITS) == content[:length]
     assert deflated_bytes(path) == len(stream)
-    assert len(stream) <= 1.001 * alone + 100
+    assert len(stream) <= 1.05 * alone
 
 
 def test_nonzeros_are_counted_over_all_float_initializers(tmp_path: Path) -> None:

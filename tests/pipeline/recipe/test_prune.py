@@ -13,14 +13,42 @@ def prune(*assignments: str):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_changes_defaults_and_nothing_that_was_set(preset):
-    settings = prune(f"preset={preset}", "gradients=50")
-    assert settings.gradients == 50
+    settings = prune(f"preset={preset}", "recompute=50")
+    assert settings.recompute == 50
     for key, value in PRESETS[preset].items():
-        assert getattr(settings, key) == (50 if key == "gradients" else value)
+        assert getattr(settings, key) == (50 if key == "recompute" else value)
+
+
+@pytest.mark.parametrize("set_too", [{}, {"sparsity": 0.5}, {"pattern": "2:4"}, {"gradients": 9}])
+def test_without_fine_tuning_layers_are_refitted(set_too):
+    settings = resolve({"finetune": {"epochs": 0}, "prune": set_too}).prune
+    assert settings.preset == "oneshot"
+    assert settings.update == "refit"
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"preset": "standard"},
+        {"criterion": "woodfisher"},
+        {"update": "joint"},
+        {"update_scale": 0.5},
+        {"swaps": 2},
+        {"tune_damping": True},
+    ],
+)
+def test_a_recipe_with_its_own_way_keeps_it_without_fine_tuning(own):
+    settings = resolve({"finetune": {"epochs": 0}, "prune": own}).prune
+    assert settings.preset == "standard"
+    assert settings.update == "joint"
+
+
+def test_with_fine_tuning_nothing_is_put_in_the_place_of_the_defaults():
+    assert resolve({"finetune": {"epochs": 1}}).prune == resolve({}).prune
 
 
 def test_a_preset_reads_back_the_same_once_written():
-    recipe = resolve({"prune": {"preset": "thorough", "swaps": 0}})
+    recipe = resolve({"prune": {"preset": "thorough", "recompute": 2}})
     assert resolve(recipe.to_dict()) == recipe
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wfpipe.pipeline.steps.correction import LEARNING_RATE, correct
+from wfpipe.pipeline.steps.correction import FAR, LEARNING_RATE, correct
 from wfpipe.pipeline.steps.refit_graph import all_values
 
 
@@ -39,7 +40,7 @@ def test_the_outputs_come_closer_and_weights_and_statistics_stay():
     module, dense, batches = pruned()
     module.eval()
     before, state = divergence(module, dense, batches), copy.deepcopy(module.state_dict())
-    correct(module, dense, batches, steps=60)
+    correct(module, dense, batches[:50], probes=batches[50:], steps=50)
     assert divergence(module, dense, batches) < before
     changed = {n for n, value in module.state_dict().items() if not torch.equal(value, state[n])}
     assert changed == {"0.bias", "1.weight", "1.bias", "4.bias"}
@@ -54,7 +55,7 @@ def test_kept_weights_move_too_where_masks_are_given_and_pruned_ones_stay_zero()
     module, dense, batches = pruned()
     module.eval()
     masks, before = masks_of(module), divergence(module, dense, batches)
-    correct(module, dense, batches, steps=60, masks=masks)
+    correct(module, dense, batches[:50], probes=batches[50:], steps=50, masks=masks)
     assert divergence(module, dense, batches) < before
     assert torch.equal(module[0].weight != 0, masks["0.weight"])
     assert not torch.equal(module[4].weight, dense["4.weight"])
@@ -66,7 +67,7 @@ def test_weights_come_closer_than_vectors_alone():
     for weights in (False, True):
         module, dense, batches = pruned()
         masks = masks_of(module) if weights else None
-        correct(module, dense, batches, steps=60, masks=masks)
+        correct(module, dense, batches[:50], probes=batches[50:], steps=50, masks=masks)
         found.append(divergence(module.eval(), dense, batches))
     assert found[1] < found[0]
 
@@ -87,17 +88,41 @@ def test_the_first_step_is_adams_down_the_gradient(weights):
     gradients = torch.autograd.grad(loss, list(moved.values()))
     for (name, p), g in zip(moved.items(), gradients, strict=True):
         mask = (masks or {}).get(name, torch.ones_like(p, dtype=torch.bool))
-        expected[name] = ((p - LEARNING_RATE * g / (g.abs() + 1e-8)) * mask).detach()
-    correct(module, dense, [x], steps=1, masks=masks)
+        rate = LEARNING_RATE * (min(1.0, math.sqrt(loss.item() / FAR)) if weights else 1)
+        expected[name] = ((p - rate * g / (g.abs() + 1e-8)) * mask).detach()
+    correct(module, dense, [x], probes=[x], steps=1, masks=masks)
     for name, value in expected.items():
         torch.testing.assert_close(dict(module.named_parameters())[name].detach(), value)
+
+
+def test_what_helps_stays_and_what_does_not_is_undone():
+    module, dense, batches = pruned()
+    state = copy.deepcopy(module.state_dict())
+    misleading = [batch * 100 for batch in batches[:5]]
+    assert not correct(
+        module, dense, misleading, probes=batches[50:], steps=5, masks=masks_of(module)
+    )
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+    assert correct(module, dense, batches[:50], probes=batches[50:], steps=50)
+
+
+def test_weights_of_a_network_that_is_nearly_right_are_not_thrown_about():
+    module, dense, batches = pruned()
+    module.load_state_dict(dense, strict=False)
+    with torch.no_grad():
+        module[4].bias[0] += 0.01
+    near = divergence(module.eval(), dense, batches)
+    correct(module, dense, batches[:20], probes=batches[50:], steps=20, masks=masks_of(module))
+    assert divergence(module, dense, batches) < near < 1e-4
 
 
 def test_modes_stay_and_every_step_is_counted():
     module, dense, batches = pruned()
     module.train()
     counted = []
-    correct(module, dense, batches[:4], steps=4, on_step=lambda: counted.append(1))
+    correct(
+        module, dense, batches[:4], probes=batches[4:], steps=4, on_step=lambda: counted.append(1)
+    )
     assert module.training
     assert len(counted) == 4
 
@@ -106,7 +131,7 @@ def test_the_same_batches_give_the_same_bits():
     found = []
     for _ in range(2):
         module, dense, batches = pruned()
-        correct(module, dense, batches[:5], steps=5)
+        correct(module, dense, batches[:5], probes=batches[5:], steps=5)
         found.append(module.state_dict())
     assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
 
@@ -115,7 +140,7 @@ def test_frozen_vectors_stay():
     module, dense, batches = pruned()
     module[1].bias.requires_grad = False
     before = module[1].bias.clone()
-    correct(module, dense, batches[:3], steps=3)
+    correct(module, dense, batches[:3], probes=batches[3:], steps=3)
     assert torch.equal(module[1].bias, before)
 
 
@@ -123,4 +148,4 @@ def test_outputs_that_are_not_finite_are_refused():
     module, dense, batches = pruned()
     batches[1][0] = float("nan")
     with pytest.raises(ArithmeticError, match="not finite"):
-        correct(module, dense, batches, steps=60)
+        correct(module, dense, batches[:50], probes=batches[50:], steps=50)

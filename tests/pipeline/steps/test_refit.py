@@ -154,6 +154,19 @@ def test_a_dense_network_stays_as_it_is(name):
     assert error(module, dense, batches) < 1e-8
 
 
+@pytest.mark.parametrize("name", ["residual", "not captured"])
+def test_layers_are_fitted_towards_the_network_that_was_last_remembered(name):
+    module, batches = prepared(name)
+    refitter = Refitter(module, batches[0])
+    with torch.no_grad():
+        for value in module.parameters():  # as fine-tuning would
+            value.add_(torch.randn_like(value), alpha=0.1)
+    trained = copy.deepcopy(module)
+    refitter.remember()
+    run(refitter, {}, batches)
+    assert error(module, trained, batches) < 1e-8
+
+
 @pytest.mark.parametrize("name", ["residual", "attention", "not captured"])
 def test_the_bits_depend_on_the_seed_alone_and_not_on_what_is_kept(name):
     found = []
