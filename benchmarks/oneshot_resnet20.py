@@ -62,13 +62,7 @@ TUNED: dict[str, Any] = {
     "swaps": 3,
     "fisher_precision": "float32",
 }
-PAIRS = {
-    "recompute": 1,
-    "refit_samples": 1024,
-    "refit_positions": 96,
-    "correction": "vectors",
-    "correction_steps": 30,
-}
+PAIRS = {"recompute": 1, "refit_samples": 1024, "refit_positions": 96}
 PARTS: dict[str, dict[str, Any]] = {
     "magnitude": {"criterion": "magnitude", "recompute": 1},
     "woodfisher in one step, summed update": {**PLAIN, "recompute": 1, "update": "single"},
@@ -178,8 +172,8 @@ def refit(
 ) -> float:
     """Print the accuracy of a preset at each sparsity and with 2:4; return the mean at the last.
 
-    Each sparsity begins with the dense network. 2:4 is one step, with a refit of 1,024 samples and
-    biases and normalisation corrected in 30 steps; ``thorough`` has no such row.
+    Each sparsity begins with the dense network. 2:4 is one sub-step, with twice the samples and
+    positions; ``thorough`` has no such row.
     """
     cases: dict[str, dict[str, Any]] = {f"sparsity {s:.2f}": {"sparsity": s} for s in sparsities}
     if preset == "oneshot":
