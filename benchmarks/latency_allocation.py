@@ -51,8 +51,8 @@ def recipe_for(data: Path, model: str, gradients: int, threads: int) -> Recipe:
         {
             "model": {"name": model, "weights": "random"},
             "data": {"source": str(data)},
-            "prune": {"target_speedup": TARGET, "gradients": gradients, "fisher_batch": 1,
-                      "held_back": 1},
+            "prune": {"preset": "standard", "target_speedup": TARGET, "gradients": gradients,
+                      "fisher_batch": 1, "held_back": 1},
             "finetune": {"epochs": 0},
             "validate": {"batches": 1, "threads": threads},
         }

@@ -37,6 +37,7 @@ JOBS = {
         ["--sparsity", "0.8", "--epochs", "0"],
         [
             "prune.include=layer*.conv*.weight",
+            "prune.preset=standard",
             "prune.recompute=8",
             "prune.gradients=300",
             "prune.refresh_batchnorm=false",

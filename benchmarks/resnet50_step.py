@@ -87,6 +87,7 @@ def recipe_for(data: Path, rows: int, place: str) -> Recipe:
             "model": {"name": "resnet50", "weights": "random"},
             "data": {"source": str(data)},
             "prune": {
+                "preset": "standard",
                 "sparsity": SPARSITY,
                 "gradients": rows,
                 "fisher_batch": 1,
