@@ -27,14 +27,14 @@ def test_the_page_says_which_trial_is_chosen_and_why_and_shows_every_trial():
 
 def test_the_plots_show_the_front_and_trials_that_were_given_up_where_they_can():
     found = Page(render_front(usual_search()))
-    assert found.tags.count("svg") == 3
+    assert found.tags.count("figure") == 3
     spots = [e["class"] for tag, e in found.elements if tag == "circle"]
     assert sum("c-dense" in spot for spot in spots) == 3
     chosen = [spot for spot in spots if "c-plain" in spot]
     assert len(chosen) == 3
     assert all("best" in spot for spot in chosen)
     assert found.text.count("3. sparsity 0.975 2.5 97.20") == 1
-    assert "0. dense model 100 99.44 best" in found.text
+    assert "0. dense model 100 99.44 1. sparsity 0.9" in found.text
 
 
 @pytest.mark.parametrize(
