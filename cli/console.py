@@ -63,8 +63,9 @@ class _LineTask:
         if now >= self._next and self._done < self._total:
             self._next = now + _LINE_EVERY_S
             passed = now - self._begin
-            left = passed / self._done * (self._total - self._done)
-            self._line(f"{self._done} of {self._total} {self._unit}s, {left:.0f} s left", note)
+            left = passed / max(self._done, 1) * (self._total - self._done)
+            guess = f", {left:.0f} s left" if self._done else ""
+            self._line(f"{self._done} of {self._total} {self._unit}s{guess}", note)
 
     def finish(self) -> None:
         self._line(f"{self._done} {self._unit}s in {monotonic() - self._begin:.1f} s", "")

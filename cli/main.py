@@ -18,6 +18,7 @@ from .explain import explain
 
 COMMANDS = {
     "prune-and-export": "The whole job: prune, export, check, measure, gate and pack.",
+    "search": "Find the smallest, fastest or most accurate model that meets targets.",
     "prune": "Prune a network and fine-tune it, without exporting it.",
     "export": "Write the ONNX files of a pruned run.",
     "validate": "Measure one ONNX file against another, and apply gates.",

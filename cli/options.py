@@ -79,21 +79,25 @@ def recipe_options(command: Command) -> Command:
     )(command)
 
 
-def result_options(command: Command) -> Command:
-    """Add ``--baseline``, ``--junit``, ``--markdown`` and ``--json``."""
+def result_files(command: Command) -> Command:
+    """Add ``--junit``, ``--markdown`` and ``--json``."""
     for name, text in [
         ("markdown", "Append a summary, also of an error."),
         ("junit", "Write a test case for each gate."),
     ]:
         command = click.option(f"--{name}", metavar="FILE", help=text)(command)
-    command = click.option(
+    return click.option(
         "--json", "as_json", is_flag=True, help="Print the report, and nothing else."
     )(command)
+
+
+def result_options(command: Command) -> Command:
+    """Add ``--baseline``, ``--junit``, ``--markdown`` and ``--json``."""
     return click.option(
         "--baseline",
         metavar="REPORT.json",
         help="Compare with an accepted model.",
-    )(command)
+    )(result_files(command))
 
 
 def sign_option(command: Command) -> Command:

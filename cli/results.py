@@ -54,12 +54,21 @@ class Results:
             self._fail(line, check_failed=code == CHECK_FAILED)
             raise
 
-    def show(self, report: Report, reporter: Terminal) -> int:
-        """Write the files and print the figures; return the exit code, 3 when a gate failed."""
+    def show(
+        self, report: Report, reporter: Terminal, document: Mapping[str, object] | None = None
+    ) -> int:
+        """Write the files and print the figures; return the exit code, 3 when a gate failed.
+
+        Args:
+            report: what is shown.
+            reporter: where lines go.
+            document: what ``--json`` prints; None: the report.
+        """
         self._write(report)
         show_report(report, reporter)
         if self.as_json:
-            click.echo(json.dumps(report.to_json(), indent=2, allow_nan=False))
+            content = report.to_json() if document is None else document
+            click.echo(json.dumps(content, indent=2, allow_nan=False))
         return 0 if report.passed else CHECK_FAILED
 
     def _fail(self, line: str, *, check_failed: bool) -> None:

@@ -18,12 +18,14 @@ from ...support.files import write_json
 from .manifest import Manifest
 from .profile import Profile
 from .report import Report
+from .search import Search
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "manifest": Manifest,
     "profile": Profile,
     "report": Report,
+    "search": Search,
 }
 """The model of each document, by its name."""
 

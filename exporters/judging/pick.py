@@ -16,7 +16,7 @@ def choose(report: Report, rule: Rule) -> Report:
     """
     every = _forms(report)
     passing = [name for name, (_, gates) in every.items() if all(gate.passed for gate in gates)]
-    best = min(passing, key=lambda name: _order(every[name][0], rule), default=None)
+    best = min(passing, key=lambda name: order(every[name][0], rule), default=None)
     return report.model_copy(update={"pick": rule, "picked": best})
 
 
@@ -49,7 +49,8 @@ def _forms(report: Report) -> dict[str, tuple[ModelFigures, list[GateResult]]]:
     return {"plain": (report.pruned, report.gates), **made}
 
 
-def _order(figures: ModelFigures, rule: Rule) -> tuple[float, int]:
+def order(figures: ModelFigures, rule: Rule) -> tuple[float, int]:
+    """Return what puts figures in order by ``rule``, the best first."""
     size = figures.deflated_bytes
     if rule == "smallest":
         return size, size

@@ -89,18 +89,30 @@ def best(every: Sequence[Entry], cost: Cost) -> set[int]:
         every: the entries.
         cost: what is to be small.
     """
-    known = [
-        (price, -accuracy, entry.number)
-        for entry in every
-        if (price := cost(entry)) is not None and (accuracy := entry.accuracy) is not None
-    ]
-    front: set[int] = set()
+    return front(
+        [
+            (entry.number, price, accuracy)
+            for entry in every
+            if (price := cost(entry)) is not None and (accuracy := entry.accuracy) is not None
+        ]
+    )
+
+
+def front(points: Sequence[tuple[int, float, float]]) -> set[int]:
+    """Return the numbers of the points on the best front, as :func:`best` does.
+
+    Args:
+        points: number, cost and accuracy of each.
+    """
+    found: set[int] = set()
     least: tuple[float, float] | None = None  # cost and negative accuracy of the last one on it
-    for price, error, number in sorted(known):
+    for price, error, number in sorted(
+        (cost, -accuracy, number) for number, cost, accuracy in points
+    ):
         if least is None or error < least[1] or (price, error) == least:
-            front.add(number)
+            found.add(number)
             least = (price, error)
-    return front
+    return found
 
 
 def differences(runs: Sequence[tuple[str, Report]]) -> list[str]:
@@ -169,7 +181,7 @@ def _figure(
     title: str,
     cost: Cost,
     factor: float,
-    front: set[int],
+    leading: set[int],
     legend: Sequence[tuple[str, str]],
 ) -> Figure | None:
     """Draw the entries that have an accuracy and the cost; None without any."""
@@ -182,7 +194,7 @@ def _figure(
         if price is None or accuracy is None:
             continue
         name = f"{entry.form.name} of {entry.run}"
-        on_front = entry.number in front
+        on_front = entry.number in leading
         spots.append(
             Spot(entry.number, name, price / factor, accuracy, entry.colour, on_front)
         )  # fmt: skip

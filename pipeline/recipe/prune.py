@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .pattern import parse_pattern
+from .search import SearchSettings
 from .values import Names, Section, Share, as_ratio
 
 Block = Literal["layer", "network"] | Annotated[int, Field(gt=0)]
@@ -132,6 +133,11 @@ class PruneSettings(Section):
     )
     fisher_storage: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="number format of the bank"
+    )
+    search: SearchSettings | None = Field(
+        None,
+        description="for `wfpipe search`: goal, target_latency_ms, target_macs, trials "
+        "(docs/search.md)",
     )
 
     @field_validator("pattern")

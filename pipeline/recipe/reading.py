@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ...support.errors import InputError, shown, unknown
 from ...support.files import read_bytes
 from ...support.yaml_values import load_yaml
 from .recipe import Recipe, section_models
+from .search import SearchSettings
 
 Values = dict[str, dict[str, Any]]
 
@@ -40,7 +41,10 @@ def read_recipe_file(path: Path) -> Values:
 
 
 def parse_assignment(text: str) -> Values:
-    """Parse ``section.key=value``, the argument of ``--set``; the value is read as YAML."""
+    """Parse ``section.key=value``, the argument of ``--set``; the value is read as YAML.
+
+    ``section.key.name=value`` sets one value of a key that holds several.
+    """
     path, equals, raw = text.partition("=")
     section, dot, key = path.strip().partition(".")
     if not equals or not dot or not section or not key:
@@ -53,11 +57,19 @@ def parse_assignment(text: str) -> Values:
 
 
 def merge(layers: Iterable[Mapping[str, Mapping[str, Any]]]) -> Values:
-    """Merge sections of values; a later layer wins over an earlier one."""
+    """Merge sections of values; a later layer wins over an earlier one.
+
+    A key with a dot, such as ``search.trials``, sets one value of a mapping.
+    """
     merged: Values = {}
     for layer in layers:
         for section, values in layer.items():
-            merged.setdefault(section, {}).update(values)
+            target = merged.setdefault(section, {})
+            for key, value in values.items():
+                name, dot, inner = key.partition(".") if isinstance(key, str) else (key, "", "")
+                within = target.get(name)
+                outer = within if isinstance(within, Mapping) else {}
+                target[name] = {**outer, inner: value} if dot else value
     return merged
 
 
@@ -80,15 +92,23 @@ def _check_keys(values: Values) -> None:
     for section, entries in values.items():
         if section not in sections:
             raise unknown("recipe section", str(section), sections)
-        for key in entries:
-            if key not in sections[section].model_fields:
-                known = [f"{section}.{name}" for name in sections[section].model_fields]
-                raise unknown("recipe key", f"{section}.{key}", known)
+        _check_names(section, entries, sections[section])
+    search = values.get("prune", {}).get("search")
+    if isinstance(search, Mapping):
+        _check_names("prune.search", search, SearchSettings)
+
+
+def _check_names(path: str, entries: Mapping[str, Any], section: type[BaseModel]) -> None:
+    for key in entries:
+        if key not in section.model_fields:
+            known = [f"{path}.{name}" for name in section.model_fields]
+            raise unknown("recipe key", f"{path}.{key}", known)
 
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"][:2])
+    place = problem["loc"]
+    where = ".".join(str(part) for part in place[: 3 if "search" in place else 2])
     message = problem["msg"].removeprefix("Value error, ")
     message = message.replace("Input should be", "must be")
     if problem["type"] == "value_error":

@@ -37,20 +37,36 @@ from .opening import Job, Parts
 from .variants import training_samples
 
 
+class OutOfReach(InputError):
+    """A target of time that no plan reaches; ``highest`` is the speed-up that can be planned."""
+
+    def __init__(self, text: str, highest: float) -> None:
+        super().__init__(text)
+        self.highest = highest
+
+
 def check_latency(job: Job) -> None:
     """Refuse a target of time where there are no sparse kernels to meet it with.
 
     Raises:
         InputError: naming what is not there.
     """
-    if job.recipe.prune.target_speedup is None:
-        return
+    if job.recipe.prune.target_speedup is not None:
+        check_kernels(job, "prune.target_speedup")
+
+
+def check_kernels(job: Job, what: str) -> None:
+    """Refuse ``what`` where there are no sparse kernels, or files are measured without them.
+
+    Raises:
+        InputError: naming what is not there.
+    """
     if library_path() is None:
-        raise InputError(f"prune.target_speedup needs the sparse kernels; {why_missing()}")
+        raise InputError(f"{what} needs the sparse kernels; {why_missing()}")
     provider = session_settings(job.recipe.validate_, job.placement.device).provider
     if provider != "cpu":
         raise InputError(
-            "prune.target_speedup is of the sparse kernels, which run on the CPU, and files are "
+            f"{what} is of the sparse kernels, which run on the CPU, and files are "
             f"measured with the provider {provider!r}: set validate.provider=cpu"
         )
 
@@ -98,9 +114,10 @@ def _plan(job: Job, target: float) -> LatencyPlan:
             plan = choose_sparsities(options, target, whole, measured=measured, on_try=task.advance)
     except UnreachableTarget as error:
         most = max(each.sparsities[-1] for each in options.values())
-        raise InputError(
+        raise OutOfReach(
             f"prune.target_speedup={target:g} cannot be reached: {error}, with layers at up to "
-            f"{100 * most:.4g} % zeros; ask for less, or let more layers be pruned (prune.exclude)"
+            f"{100 * most:.4g} % zeros; ask for less, or let more layers be pruned (prune.exclude)",
+            error.highest,
         ) from None
     if not any(plan.layers.values()):
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.device import Placement, place
 from ..runs.directory import RunDirectory, check_space
-from ..runs.state import State, check_state, digest_tensors, load_state
+from ..runs.state import Event, State, check_state, digest_tensors, load_state
 from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
 
@@ -40,13 +41,18 @@ class Parts:
 
 @dataclass
 class Job(Parts):
-    """All that the stages of a run share. ``module`` is the dense network until it is pruned."""
+    """All that the stages of a run share. ``module`` is the dense network until it is pruned.
+
+    ``watch`` sees the history after each prune step and epoch, and when the run is continued; what
+    it raises ends the run, which can be continued later.
+    """
 
     recipe: Recipe
     directory: RunDirectory
     state: State
     reporter: Reporter
     begun: bool
+    watch: Callable[[Sequence[Event]], None] = lambda _: None
 
 
 def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:

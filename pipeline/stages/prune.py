@@ -35,6 +35,7 @@ def prune_stage(job: Job) -> None:
     if settings.distill:
         loss = distilling(loss, job.module, settings.distill, settings.temperature)
     _restore(job, optimizer)
+    job.watch(job.state.history)
     for unit in units[job.state.done :]:
         torch.manual_seed(stream(job.recipe.run.seed, unit.kind, unit.index))
         if unit.kind == "prune":
@@ -42,6 +43,7 @@ def prune_stage(job: Job) -> None:
         else:
             event = _train(job, optimizer, loss, unit)
         _save(job, optimizer, event)
+        job.watch(job.state.history)
     _say_where_pattern_holds(job)
     _write_result(job)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...exporters.documents.manifest import SPARSE_CPU
 from ...exporters.documents.report import Report, read_report
+from ...exporters.documents.search import SEARCH_FILE
 from ...exporters.judging.baseline import Baseline, Planned
 from ...exporters.measuring.kernels_library import libraries_for
 from ...exporters.measuring.sizes import deflated_bytes, nonzeros
@@ -21,6 +22,7 @@ from ..data.source import Data, open_data
 from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
+from ..runs.state import Event
 from .export import dense_stage, export_stage, real_samples
 from .latency import check_latency, latency_stage
 from .measure import measure_files, plan, session_settings
@@ -41,6 +43,7 @@ def prune_and_export(
     overwrite: bool = False,
     baseline: Baseline | None = None,
     sign: SigningKey | None = None,
+    watch: Callable[[Sequence[Event]], None] | None = None,
 ) -> Report:
     """Run the whole job and return its report; failed gates are in it.
 
@@ -52,6 +55,7 @@ def prune_and_export(
         overwrite: replace the run in the directory.
         baseline: the last accepted model, which this one may not fall behind; None: none.
         sign: the key to sign the package with; None: it is not signed.
+        watch: sees the history after each prune step and epoch; what it raises ends the run.
 
     Raises:
         InputError: for input that cannot work, before anything is written.
@@ -65,6 +69,7 @@ def prune_and_export(
             package_run(directory, reporter, sign)
         return report
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
+    job.watch = watch or job.watch
     if baseline is not None:
         baseline.check(_plan(job))
     _remember(job, {"--sign": sign is not None, "--baseline": baseline is not None})
@@ -110,7 +115,18 @@ def _remember(job: Job, flags: dict[str, bool]) -> None:
 
 
 def prune_job(job: Job) -> None:
-    """Measure and export the dense network, plan, then prune it; continues where the job stands."""
+    """Measure and export the dense network, plan, then prune it; continues where the job stands.
+
+    Raises:
+        InputError: when the recipe is that of a search, or asks for what cannot be met.
+    """
+    if job.recipe.prune.search is not None:
+        raise InputError("prune.search is for `wfpipe search`: run that, or leave it out")
+    if (job.directory.path / SEARCH_FILE).exists():
+        raise InputError(
+            f"{str(job.directory.path)!r} holds a search: continue it with `wfpipe search "
+            "--resume`, or take another folder"
+        )
     check_latency(job)
     dense_stage(job)
     latency_stage(job)

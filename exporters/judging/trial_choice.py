@@ -1,0 +1,131 @@
+"""Which trial of a search is chosen, and why, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..documents.export_names import Rule
+from ..documents.search import Search, Trial
+from ..documents.units import counted, format_bytes, format_ms
+
+_MOST = {"smallest": "the smallest", "fastest": "the fastest", "most-accurate": "the most accurate"}
+
+
+def choose_trial(trials: Sequence[Trial], goal: Rule) -> Trial | None:
+    """Return the best trial by the goal among those that hold; None where none does.
+
+    Sizes are deflated bytes; speeds are ratios to dense measured beside it, which other load of
+    the machine moves less than milliseconds. Among equals the smaller one is chosen, then the
+    faster one, then the earlier one.
+    """
+    holding = [trial for trial in trials if trial.outcome == "holds"]
+    return min(holding, key=lambda trial: _order(trial, goal), default=None)
+
+
+def why_chosen(search: Search) -> str:
+    """Say which trial is chosen and why, or that none is, and what comes nearest."""
+    trials = search.trials
+    best = None if search.chosen is None else trials[search.chosen - 1]
+    if best is None:
+        return _nothing(search)
+    holding = sum(trial.outcome == "holds" for trial in trials)
+    rank = "the only one" if holding == 1 else f"{_MOST[search.goal]} of {holding}"
+    words = (
+        f"trial {best.number} ({named(search, best)}) is {rank} with {targets_in_words(search)}, "
+        f"in {counted(len(trials), 'trial')}: {figures_in_words(search, best)}"
+    )
+    rest = _beyond(search, best)
+    return f"{words}; {rest}" if rest else words
+
+
+def named(search: Search, trial: Trial) -> str:
+    """Return what was varied and its value: ``sparsity 0.95``."""
+    return f"{search.varied.partition('.')[2].replace('_', ' ')} {trial.value:.6g}"
+
+
+def targets_in_words(search: Search) -> str:
+    """Return the targets: ``at most 1 point below dense and at most 5 ms``."""
+    wanted, words = search.targets, []
+    if wanted.max_accuracy_drop is not None:
+        points = "point" if wanted.max_accuracy_drop == 1 else "points"
+        words.append(f"at most {wanted.max_accuracy_drop:g} {points} below dense")
+    if wanted.latency_ms is not None:
+        words.append(f"at most {wanted.latency_ms:g} ms")
+    if wanted.speedup is not None:
+        words.append(f"at least {wanted.speedup:g} times the speed of dense")
+    if wanted.macs is not None:
+        words.append(f"at most {100 * wanted.macs:g} % of the MACs")
+    return " and ".join(words)
+
+
+def figures_in_words(search: Search, trial: Trial) -> str:
+    """Return what was measured of a trial, the targets first."""
+    words = []
+    if trial.accuracy is not None:
+        drop = search.dense_accuracy - trial.accuracy
+        words.append(f"{trial.accuracy:.2f} % ({-drop:+.2f} points)")
+    if trial.latency_ms is not None:
+        words.append(format_ms(trial.latency_ms))
+    if trial.speedup is not None:
+        words.append(f"{trial.speedup:.2f} times the speed of dense")
+    if trial.deflated_bytes is not None:
+        words.append(
+            f"{format_bytes(trial.deflated_bytes)} compressed, "
+            f"{search.dense_bytes / trial.deflated_bytes:.1f} times smaller"
+        )
+    if search.targets.macs is not None and trial.macs is not None:
+        words.append(f"{100 * trial.macs:.2f} % of the MACs")
+    if trial.form not in (None, "plain"):
+        words.append(f"form {trial.form}")
+    return ", ".join(words)
+
+
+def _beyond(search: Search, best: Trial) -> str:
+    """Say what the next harder trial that is not accurate enough lost."""
+    if search.varied not in ("prune.sparsity", "prune.target_speedup"):
+        return ""
+    harder = [t for t in search.trials if t.value > best.value and not t.accurate]
+    nearest = min(harder, key=lambda trial: trial.value, default=None)
+    if nearest is None or nearest.accuracy is None:
+        return ""
+    drop = search.dense_accuracy - nearest.accuracy
+    given_up = " when it was given up" if nearest.outcome == "stopped" else ""
+    return (
+        f"the next one beyond it, {named(search, nearest)}, was {drop:.2f} points below{given_up}"
+    )
+
+
+def _nothing(search: Search) -> str:
+    wanted = targets_in_words(search)
+    tried = [trial for trial in search.trials if trial.outcome != "unreachable"]
+    highest = min((t.highest for t in search.trials if t.highest is not None), default=None)
+    reach = ""
+    if highest is not None:
+        reach = f"the highest speed-up that can be planned here is {highest:.2f}"
+        if search.dense_latency_ms is not None:
+            reach += (
+                f", about {format_ms(search.dense_latency_ms / highest)} "
+                f"(dense: {format_ms(search.dense_latency_ms)})"
+            )
+    if not tried:
+        return f"{wanted} is out of reach: {reach}" if reach else f"no trial for {wanted} ran"
+    near = _nearest(search, tried)
+    words = f"none of {counted(len(tried), 'trial')} meets {wanted}; nearest is trial "
+    words += (
+        f"{near.number} ({named(search, near)}): {near.reason or figures_in_words(search, near)}"
+    )
+    return f"{words}; {reach}" if reach else words
+
+
+def _nearest(search: Search, tried: Sequence[Trial]) -> Trial:
+    """Return the accurate one that misses least, or the most accurate one."""
+    accurate = [trial for trial in tried if trial.accurate]
+    if accurate and search.varied == "prune.target_speedup":
+        return max(accurate, key=lambda trial: trial.speedup or 0.0)
+    return max(tried, key=lambda trial: trial.accuracy or 0.0)
+
+
+def _order(trial: Trial, goal: Rule) -> tuple[float, float, float]:
+    size, speed = float(trial.deflated_bytes or 0), -(trial.speedup or 0.0)
+    first = {"smallest": size, "fastest": speed, "most-accurate": -(trial.accuracy or 0.0)}
+    return first[goal], size, speed

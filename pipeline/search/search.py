@@ -1,0 +1,341 @@
+"""A search: trials one after the other until the best model that meets the targets is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...exporters.documents.export_names import Rule
+from ...exporters.documents.search import SEARCH_FILE, Search, Targets, Trial, read_search
+from ...exporters.judging.trial_choice import choose_trial, figures_in_words, why_chosen
+from ...exporters.measuring.denormals import flushing
+from ...exporters.measuring.latency import measure_in_sittings
+from ...exporters.measuring.session import open_session
+from ...exporters.measuring.sizes import deflated_bytes
+from ...exporters.reporting.front_page import SEARCH_PAGE, render_front
+from ...support.errors import InputError
+from ...support.files import write_bytes, write_json, write_text
+from ...support.progress import Reporter
+from ..pruning.choice.limits import bounds
+from ..pruning.tensors.layout import Layout
+from ..recipe.pattern import parse_pattern
+from ..recipe.recipe import Recipe
+from ..recipe.search import SearchSettings
+from ..runs.directory import RunDirectory
+from ..stages.export import dense_stage, real_samples
+from ..stages.latency import check_kernels
+from ..stages.measure import session_settings
+from ..stages.opening import Job, open_job
+from .trials import past, run_trial, trial_directories, trial_directory
+from .ways import MostSparsity, MostSpeed, ToMacs, ToSpeed, Way, trial_recipe
+
+
+def search(
+    recipe: Recipe,
+    directory: RunDirectory,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Search:
+    """Find the best model that meets the targets of a recipe, and return all that was tried.
+
+    The search's folder has the dense network, ``search.json``, ``search.html`` and, once a model
+    is chosen, its ``package.zip``; each trial is a run of its own below it.
+
+    Args:
+        recipe: what every trial does; ``prune.search`` and the gates are the targets.
+        directory: the search's folder.
+        reporter: where lines and progress go.
+        resume: continue the search in the directory; trials that are there are not run again.
+        overwrite: replace the search in the directory.
+
+    Raises:
+        InputError: for input that cannot work, before anything is written.
+        CheckFailed: when an exported file is not what a run made.
+    """
+    targets, goal = find_targets(recipe), find_goal(recipe)
+    if not (resume or overwrite):
+        _check_free(directory)
+    once = _WarnOnce(reporter)
+    job = open_job(recipe, directory, once, resume=resume, overwrite=overwrite)
+    if _is_of_speed(targets, goal):
+        check_kernels(job, "a target of time")
+    limit = _highest_sparsity(job)
+    dense_stage(job)
+    if not resume:
+        _clear(directory.path)
+    found = _begun(job, targets, goal)
+    way = _way(found, recipe, limit)
+    found = found.model_copy(update={"varied": way.key})
+    del job  # its network and data: each trial opens its own
+    return _Hunt(recipe, directory, way, once).run(found)
+
+
+def find_targets(recipe: Recipe) -> Targets:
+    """Return the targets of a recipe.
+
+    Raises:
+        InputError: when there is none, or they contradict each other or the rest of the recipe.
+    """
+    wanted, prune = recipe.prune.search or SearchSettings(), recipe.prune
+    given = {
+        "target-latency-ms": wanted.target_latency_ms,
+        "target-speedup": prune.target_speedup,
+        "target-macs": wanted.target_macs,
+    }
+    names = [f"--{name}" for name, value in given.items() if value is not None]
+    drop = recipe.gates.max_accuracy_drop
+    if len(names) > 1:
+        raise InputError(f"{' and '.join(names)} exclude each other: leave one")
+    if not names and drop is None:
+        raise InputError(
+            "a search needs a target: --max-accuracy-drop, --target-latency-ms, --target-speedup "
+            "or --target-macs"
+        )
+    if parse_pattern(prune.pattern).kept:
+        raise InputError(
+            f"pattern {prune.pattern} fixes the sparsity, so that a search has nothing to vary: "
+            "take unstructured or block"
+        )
+    _check_allocation(recipe, wanted)
+    return Targets(
+        max_accuracy_drop=drop,
+        latency_ms=wanted.target_latency_ms,
+        speedup=prune.target_speedup,
+        macs=wanted.target_macs,
+    )
+
+
+def find_goal(recipe: Recipe) -> Rule:
+    """Return what is best among the models that meet the targets: as set, or by the targets."""
+    wanted = recipe.prune.search or SearchSettings()
+    if wanted.goal is not None:
+        return wanted.goal
+    costs = (wanted.target_latency_ms, wanted.target_macs, recipe.prune.target_speedup)
+    return "smallest" if all(cost is None for cost in costs) else "most-accurate"
+
+
+def _check_allocation(recipe: Recipe, wanted: SearchSettings) -> None:
+    """Refuse an allocation that a target has to replace, and limits that it would break."""
+    allocation, goal = recipe.prune.allocation, find_goal(recipe)
+    timed = wanted.target_latency_ms is not None or (
+        goal == "fastest" and recipe.prune.target_speedup is None and wanted.target_macs is None
+    )
+    needed = "latency" if timed else "flops" if wanted.target_macs is not None else None
+    if needed is not None and allocation not in ("global", needed):
+        what = "a target of MACs" if needed == "flops" else "a search for speed"
+        raise InputError(
+            f"{what} shares the zeros by allocation {needed}, got prune.allocation={allocation}: "
+            "leave it out"
+        )
+    if recipe.prune.max_macs is not None:
+        raise InputError(
+            f"prune.max_macs={recipe.prune.max_macs:g} fixes how much is pruned: "
+            "give a search --target-macs instead"
+        )
+
+
+def _is_of_speed(targets: Targets, goal: Rule) -> bool:
+    timed = targets.latency_ms is not None or targets.speedup is not None
+    return timed or (goal == "fastest" and targets.macs is None)
+
+
+def _check_free(directory: RunDirectory) -> None:
+    directory.check_free(overwrite=False)
+    if any(trial.holds_run() for trial in trial_directories(directory.path)):
+        raise InputError(
+            f"--out {str(directory.path)!r} already holds trials of a search: pass --overwrite to "
+            "replace them, or another folder"
+        )
+
+
+def _clear(path: Path) -> None:
+    """Remove what an earlier search left; files of others stay."""
+    for name in (SEARCH_FILE, SEARCH_PAGE):
+        (path / name).unlink(missing_ok=True)
+    for trial in trial_directories(path):
+        for file in trial.files():
+            file.unlink(missing_ok=True)
+        if not any(trial.path.iterdir()):
+            trial.path.rmdir()
+
+
+def _highest_sparsity(job: Job) -> float:
+    """Return the highest sparsity that limits allow and that leaves a weight, to six digits."""
+    layout = Layout(job.weights)
+    nothing = dict.fromkeys(layout.sizes, 0)
+    most = sum(bounds(job.setup.method.limits, layout, nothing, layout.sizes).most.values())
+    return int(1e6 * min(most, layout.total - 1) / layout.total) / 1e6
+
+
+def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
+    """Return the search as far as it has come: from its file, or at its beginning."""
+    path = job.directory.path / SEARCH_FILE
+    if path.exists():
+        return read_search(path)
+    return Search(
+        schema="wfpipe-search/1",
+        model=job.recipe.model.name,
+        recipe_digest=job.recipe.digest(),
+        goal=goal,
+        targets=targets,
+        varied="",
+        dense_accuracy=job.state.history[0]["accuracy"],
+        dense_bytes=deflated_bytes(job.directory.dense),
+        dense_latency_ms=None if targets.latency_ms is None else dense_latency(job),
+        test_samples=len(job.data.test),
+        trials=[],
+        finished=False,
+        why="no trial ran yet",
+    )
+
+
+def dense_latency(job: Job) -> float:
+    """Return the median latency of the dense file at the first batch size, in milliseconds."""
+    settings = job.recipe.validate_
+    sessions, batch = session_settings(settings, job.placement.device), settings.batches[0]
+    samples = real_samples(job.data, batch).numpy()
+    with flushing(sessions.flush_denormals):
+        times = measure_in_sittings(
+            {"dense": lambda: open_session(job.directory.dense, sessions)}, samples,
+            batch_sizes=[batch], runs=settings.runs, seed=job.recipe.run.seed,
+        )  # fmt: skip
+    return float(np.median(times["dense"][batch]))
+
+
+def _way(found: Search, recipe: Recipe, highest: float) -> Way:
+    """Return how the search goes about its targets.
+
+    Raises:
+        InputError: when the dense network meets a target of time as it is.
+    """
+    targets = found.targets
+    if targets.macs is not None:
+        return ToMacs(targets.macs)
+    if targets.latency_ms is not None:
+        dense = found.dense_latency_ms or 0.0
+        if dense <= targets.latency_ms:
+            raise InputError(
+                f"--target-latency-ms {targets.latency_ms:g} is met by the dense model, which "
+                f"takes {dense:.3g} ms here: ask for less"
+            )
+        return ToSpeed(targets, dense / targets.latency_ms)
+    if targets.speedup is not None:
+        return ToSpeed(targets, targets.speedup)
+    if found.goal == "fastest":
+        return MostSpeed()
+    return MostSparsity(recipe.prune.final_sparsity, highest)
+
+
+@dataclass(frozen=True)
+class _Hunt:
+    """Runs the trials of a search; writes down each as it ends."""
+
+    recipe: Recipe
+    directory: RunDirectory
+    way: Way
+    reporter: Reporter
+
+    def run(self, found: Search) -> Search:
+        """Run trials until the way is at its end, or as many as the recipe allows."""
+        most = (self.recipe.prune.search or SearchSettings()).trials
+        if found.trials and not found.finished:
+            self.reporter.say(f"{len(found.trials)} trials are there already")
+        while (value := self.way.next(found.trials)) is not None and len(found.trials) < most:
+            self._write(found)
+            trial = self._trial(found, value, most)
+            found = _with_trial(found, trial)
+            self.reporter.say(f"trial {trial.number}: {self._outcome(found, trial)}")
+        found = found.model_copy(update={"finished": True})
+        found = found.model_copy(update={"why": why_chosen(found)})
+        if len(found.trials) == most and value is not None:
+            self.reporter.warn(
+                f"the search ends with trial {most}, the last that prune.search.trials allows; "
+                f"next would have been {self.way.key}={value:.6g}"
+            )
+        self._write(found)
+        self._take(found)
+        return found
+
+    def _trial(self, found: Search, value: float, most: int) -> Trial:
+        number = len(found.trials) + 1
+        what = f"trial {number} of at most {most}"
+        self.reporter.say(f"{what}: {self.way.key}={value:.6g}{self._guess(found)}")
+        harder = [t for t in found.trials if self.way.rising and t.value > value]
+        return run_trial(
+            trial_recipe(self.recipe, self.way, value, found.goal),
+            trial_directory(self.directory.path, number),
+            number=number,
+            value=value,
+            least=_least(found) if self.way.gives_up else None,
+            sparser=[past(trial_directory(self.directory.path, t.number)) for t in harder],
+            reporter=self.reporter,
+            what=what,
+        )
+
+    def _guess(self, found: Search) -> str:
+        """Say how much is likely left, by the trials so far."""
+        if not found.trials:
+            return ""
+        left = max(1, self.way.left(found.trials))
+        each = sum(trial.seconds for trial in found.trials) / len(found.trials)
+        return f" (about {left} to go, {_duration(left * each)})"
+
+    def _outcome(self, found: Search, trial: Trial) -> str:
+        """Say what came of a trial."""
+        took = f"{_duration(trial.seconds)}"
+        if trial.outcome == "holds":
+            return f"holds, {figures_in_words(found, trial)}; {took}"
+        if trial.outcome == "misses":
+            return f"misses, {figures_in_words(found, trial)}: {trial.reason}; {took}"
+        return f"{trial.outcome}, {trial.reason}; {took}"
+
+    def _write(self, found: Search) -> None:
+        write_text(self.directory.path / SEARCH_PAGE, render_front(found))
+        write_json(self.directory.path / SEARCH_FILE, found.to_json())
+
+    def _take(self, found: Search) -> None:
+        """Put the package of the chosen trial into the search's folder."""
+        self.directory.package.unlink(missing_ok=True)
+        if found.chosen is not None:
+            chosen = trial_directory(self.directory.path, found.chosen)
+            write_bytes(self.directory.package, chosen.package.read_bytes())
+
+
+def _with_trial(found: Search, trial: Trial) -> Search:
+    trials = [*found.trials, trial]
+    best = choose_trial(trials, found.goal)
+    found = found.model_copy(
+        update={"trials": trials, "chosen": None if best is None else best.number}
+    )
+    return found.model_copy(update={"why": why_chosen(found)})
+
+
+def _least(found: Search) -> float | None:
+    """Return the accuracy below which a trial is given up: a sample may be told otherwise by the
+    exported file, whose outputs agree with the network's to a tolerance.
+    """
+    drop = found.targets.max_accuracy_drop
+    return None if drop is None else found.dense_accuracy - drop - 100 / found.test_samples
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+class _WarnOnce:
+    """A reporter that gives each warning once, as all trials give the same."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._warned: set[str] = set()
+        self._warn: Callable[[str], None] = reporter.warn
+        self.say, self.detail, self.task = reporter.say, reporter.detail, reporter.task
+
+    def warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self._warn(text)

@@ -1,0 +1,181 @@
+"""One trial of a search: a run of its own, and what the search remembers of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from ...exporters.documents.forms import Form, first_batch, forms
+from ...exporters.documents.report import Report
+from ...exporters.documents.run_log import Event as Line
+from ...exporters.documents.run_log import read_log
+from ...exporters.documents.search import Trial
+from ...exporters.judging.gates import describe
+from ...exporters.judging.pick import order
+from ...support.progress import Reporter, Silent, Task
+from ..recipe.recipe import Recipe
+from ..recipe.timeline import timeline
+from ..runs.directory import RunDirectory
+from ..runs.state import Event
+from ..stages.latency import OutOfReach
+from ..stages.run import prune_and_export
+from .hopeless import Hopeless, Past, Watch
+
+_ACCURACY = "max_accuracy_drop"
+
+
+def trial_directory(search: Path, number: int) -> RunDirectory:
+    """Return the run directory of a trial."""
+    return RunDirectory(search / f"trial-{number:02d}")
+
+
+def trial_directories(search: Path) -> list[RunDirectory]:
+    """Return the run directories of trials that are there."""
+    return [RunDirectory(path) for path in sorted(search.glob("trial-[0-9][0-9]"))]
+
+
+def run_trial(
+    recipe: Recipe,
+    directory: RunDirectory,
+    *,
+    number: int,
+    value: float,
+    least: float | None,
+    sparser: Sequence[Past],
+    reporter: Reporter,
+    what: str,
+) -> Trial:
+    """Run a trial, or continue it where it was interrupted, and return what came of it.
+
+    Args:
+        recipe: of the trial.
+        directory: its run directory; a run that is there is continued.
+        number: of the trial, from 1.
+        value: of what is varied.
+        least: accuracy in percent below which it is given up; None: never.
+        sparser: trials that prune more.
+        reporter: gets one bar for the trial; its lines are for those who asked for more.
+        what: name of the bar.
+    """
+    steps, units = recipe.prune_steps, timeline(recipe.prune_steps, recipe.finetune.epochs)
+    begin = monotonic()
+    base: dict[str, Any] = {"number": number, "folder": directory.path.name, "value": value}
+    with reporter.task(what, len(units) + 1, "step") as task:
+        bar = _Bar(task)
+
+        def watch(history: Sequence[Event]) -> None:
+            bar.at(len(history) - 1, f"accuracy {history[-1]['accuracy']:.2f} %")
+            if least is not None:
+                Watch(least, len(units), steps, sparser).check(_past(history[1:]))
+
+        try:
+            report = prune_and_export(
+                recipe, directory, _Inside(reporter, bar), resume=directory.recipe.exists(),
+                watch=watch,
+            )  # fmt: skip
+            found = _of_report(report)
+        except Hopeless as error:
+            found = _of_log(read_log(directory.path), str(error))
+        except OutOfReach as error:
+            found = {"outcome": "unreachable", "accurate": False, "reason": str(error),
+                     "highest": error.highest}  # fmt: skip
+        bar.at(len(units) + 1, "")
+    return Trial(**base, **found, seconds=round(monotonic() - begin, 1))
+
+
+def past(directory: RunDirectory) -> Past:
+    """Return the accuracies of a trial from its log."""
+    return _past([line.model_dump() for line in read_log(directory.path)[1:]])
+
+
+def _past(history: Sequence[Mapping[str, Any]]) -> Past:
+    return Past([e["event"] for e in history], [float(e["accuracy"] or 0.0) for e in history])
+
+
+def _of_report(report: Report) -> dict[str, Any]:
+    form = _telling(report)
+    figures, batch = form.figures, first_batch(report)
+    assert figures is not None
+    latency = form.latency(batch) if batch is not None else None
+    ratio = form.speedup.get(batch or "")
+    failed = [describe(gate, report.environment) for gate in form.gates if not gate.passed]
+    return {
+        "outcome": "holds" if report.passed else "misses",
+        "reason": "; ".join(failed) or None,
+        "accurate": _accurate(form),
+        "sparsity": report.sparsity,
+        "form": form.name,
+        "accuracy": figures.accuracy,
+        "latency_ms": latency.p50 if latency else None,
+        "speedup": ratio.ratio if ratio else None,
+        "deflated_bytes": figures.deflated_bytes,
+        "macs": _macs_left(report),
+    }
+
+
+def _of_log(lines: Sequence[Line], reason: str) -> dict[str, Any]:
+    last = lines[-1]
+    return {
+        "outcome": "stopped",
+        "accurate": False,
+        "reason": reason,
+        "sparsity": last.sparsity,
+        "accuracy": last.accuracy,
+    }
+
+
+def _telling(report: Report) -> Form:
+    """Return the form that ships or, where none does, the best that keeps the accuracy."""
+    every = [form for form in forms(report)[1:] if form.figures is not None]
+    shipped = next((form for form in every if form.ships), None)
+    if shipped is not None:
+        return shipped
+    rule = report.pick if report.pick in ("fastest", "smallest", "most-accurate") else "smallest"
+    return min(every, key=lambda form: (not _accurate(form), *order(form.figures, rule)))  # type: ignore[arg-type]
+
+
+def _accurate(form: Form) -> bool:
+    return all(gate.passed for gate in form.gates if gate.name == _ACCURACY)
+
+
+def _macs_left(report: Report) -> float | None:
+    """Return the share of the dense MACs that nonzero weights take."""
+    counted = [(layer.macs, layer.sparsity) for layer in report.layers if layer.macs is not None]
+    total = sum(macs for macs, _ in counted)
+    return sum(macs * (1 - zeros) for macs, zeros in counted) / total if total else None
+
+
+class _Bar:
+    """The bar of a trial: how many of its steps are done, and what goes on."""
+
+    def __init__(self, task: Task) -> None:
+        self._task, self._done = task, 0
+
+    def at(self, done: int, note: str) -> None:
+        self._task.advance(max(0, done - self._done), note)
+        self._done = max(done, self._done)
+
+
+class _Inside:
+    """The reporter of a run within a search: its bars become notes beside the trial's."""
+
+    def __init__(self, reporter: Reporter, bar: _Bar) -> None:
+        self._reporter, self._bar = reporter, bar
+
+    def say(self, text: str) -> None:
+        self._reporter.detail(f"  {text}")
+
+    def detail(self, text: str) -> None:
+        self._reporter.detail(f"  {text}")
+
+    def warn(self, text: str) -> None:
+        self._reporter.warn(text)
+
+    @contextmanager
+    def task(self, what: str, total: int, unit: str) -> Iterator[Task]:
+        self._bar.at(0, what)
+        with Silent().task(what, total, unit) as silent:
+            yield silent

@@ -1,0 +1,228 @@
+"""What a search varies from trial to trial, and which value comes next: one class for each way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from ...exporters.documents.search import Targets, Trial
+from ..recipe.recipe import Recipe
+from .bisection import Reached, Seen, next_amount, next_asked, trials_left
+
+GAP = 0.05
+"""Relative: two trials this near in weights, or in speed, are not told apart. A heuristic."""
+NEAR = 0.05
+"""A speed is on target from 1 to 1.05 times of it."""
+HOPE = 1.1
+"""A target this factor above what can be planned is still tried: plans are off by some percent."""
+
+
+_LEAST = 1.02
+"""The least speed-up that is planned for: less is in the scatter of measurements. A heuristic."""
+
+
+class Way(Protocol):
+    """How a search goes about its targets.
+
+    ``gives_up`` tells whether a trial that is not accurate enough needs no other figures;
+    ``rising`` whether trials of a greater value are less accurate.
+    """
+
+    gives_up: ClassVar[bool]
+    rising: ClassVar[bool]
+
+    @property
+    def key(self) -> str:
+        """The recipe key that it varies."""
+
+    def next(self, trials: Sequence[Trial]) -> float | None:
+        """Return the value of the next trial, or None where the search is done."""
+
+    def left(self, trials: Sequence[Trial]) -> int:
+        """Return how many trials are likely still to come."""
+
+    def values(self, value: float) -> dict[str, dict[str, Any]]:
+        """Return what a trial's recipe has in place of the search's."""
+
+
+@dataclass(frozen=True)
+class MostSparsity:
+    """The highest sparsity whose accuracy holds.
+
+    Args:
+        first: sparsity of the first trial.
+        highest: that limits and pattern allow.
+    """
+
+    first: float
+    highest: float
+    key: ClassVar[str] = "prune.sparsity"
+    gives_up: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
+
+    @property
+    def _rules(self) -> dict[str, float]:
+        """Amounts are logarithms of the share of weights that is left, which sets the size."""
+        first, most = (-math.log1p(-value) for value in (self.first, self.highest))
+        return {"first": first, "step": math.log(2), "most": most, "tolerance": GAP}
+
+    def next(self, trials: Sequence[Trial]) -> float | None:
+        amount = next_amount(_seen(trials, _amount), **self._rules)
+        return None if amount is None else min(round(-math.expm1(-amount), 6), self.highest)
+
+    def left(self, trials: Sequence[Trial]) -> int:
+        return trials_left(_seen(trials, _amount), **self._rules)
+
+    def values(self, value: float) -> dict[str, dict[str, Any]]:
+        return {"prune": {"sparsity": value}}
+
+
+@dataclass(frozen=True)
+class MostSpeed:
+    """The highest planned speed-up whose accuracy holds."""
+
+    first: float = 2.0
+    key: ClassVar[str] = "prune.target_speedup"
+    gives_up: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
+
+    def next(self, trials: Sequence[Trial]) -> float | None:
+        amount = next_amount(_seen(_planned(trials), math.log), **self._rules(trials))
+        return None if amount is None else max(_LEAST, _short(math.exp(amount), _highest(trials)))
+
+    def left(self, trials: Sequence[Trial]) -> int:
+        return trials_left(_seen(_planned(trials), math.log), **self._rules(trials))
+
+    def values(self, value: float) -> dict[str, dict[str, Any]]:
+        return _planned_speedup(value)
+
+    def _rules(self, trials: Sequence[Trial]) -> dict[str, float]:
+        most = math.log(max(_LEAST, _highest(trials)))
+        return {"first": math.log(self.first), "step": math.log(1.5), "most": most,
+                "tolerance": GAP}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ToSpeed:
+    """The lowest planned speed-up whose measured time meets the target: the most accurate one.
+
+    Args:
+        targets: in milliseconds, or over dense.
+        speedup: over dense that the target comes to.
+    """
+
+    targets: Targets
+    speedup: float
+    key: ClassVar[str] = "prune.target_speedup"
+    gives_up: ClassVar[bool] = False
+    rising: ClassVar[bool] = True
+
+    def next(self, trials: Sequence[Trial]) -> float | None:
+        most, reached = _highest(trials), self._reached(trials)
+        first = self.speedup * (1 + NEAR / 2)
+        if not reached and most * HOPE < first:
+            return None
+        asked = next_asked(reached, first=first, least=_LEAST, most=most, tolerance=NEAR)
+        if asked is None or (reached and asked <= _LEAST):
+            return None
+        return _short(asked, most)
+
+    def left(self, trials: Sequence[Trial]) -> int:
+        if self.next(trials) is None:
+            return 0
+        return 1
+
+    def values(self, value: float) -> dict[str, dict[str, Any]]:
+        target = self.targets
+        gate = (
+            {"max_latency_ms": target.latency_ms}
+            if target.latency_ms is not None
+            else {"min_speedup": target.speedup}
+        )
+        return {**_planned_speedup(value), "gates": gate}
+
+    def _reached(self, trials: Sequence[Trial]) -> list[Reached]:
+        target, found = self.targets, []
+        for trial in trials:
+            if target.latency_ms is not None and trial.latency_ms is not None:
+                found.append(Reached(trial.value, target.latency_ms / trial.latency_ms))
+            elif target.speedup is not None and trial.speedup is not None:
+                found.append(Reached(trial.value, trial.speedup / target.speedup))
+        return found
+
+
+@dataclass(frozen=True)
+class ToMacs:
+    """The target in MACs, which the allocation ``flops`` meets by itself, shared in several ways.
+
+    What is varied is how much a layer's MACs count for the choice of its zeros: by loss per MAC,
+    by loss alone, and between.
+    """
+
+    share: float
+    key: ClassVar[str] = "prune.cost_power"
+    gives_up: ClassVar[bool] = True
+    rising: ClassVar[bool] = False
+    powers: ClassVar[tuple[float, ...]] = (1.0, 0.5, 0.0)
+
+    def next(self, trials: Sequence[Trial]) -> float | None:
+        return self.powers[len(trials)] if len(trials) < len(self.powers) else None
+
+    def left(self, trials: Sequence[Trial]) -> int:
+        return max(0, len(self.powers) - len(trials))
+
+    def values(self, value: float) -> dict[str, dict[str, Any]]:
+        return {
+            "prune": {"allocation": "flops", "max_macs": self.share, "cost_power": value}
+        }  # fmt: skip
+
+
+def trial_recipe(recipe: Recipe, way: Way, value: float, pick: str) -> Recipe:
+    """Return the recipe of a trial: a plain run's, which anybody can repeat without the search.
+
+    Args:
+        recipe: of the search.
+        way: what is varied.
+        value: of the trial.
+        pick: the rule by which a form ships, where the recipe has none and forms to choose from.
+    """
+    content = recipe.to_dict()
+    content["prune"]["search"] = None
+    for section, values in way.values(value).items():
+        content[section] |= values
+    export = content["export"]
+    if way.key == "prune.target_speedup" and "sparse-cpu" not in export["variants"]:
+        export["variants"] = ["sparse-cpu", *export["variants"]]
+    if export["variants"] and export["pick"] is None:
+        export["pick"] = pick
+    return Recipe.model_validate(content)
+
+
+def _planned_speedup(value: float) -> dict[str, dict[str, Any]]:
+    return {
+        "prune": {"allocation": "latency", "sparsity": None, "target_speedup": value}
+    }  # fmt: skip
+
+
+def _amount(sparsity: float) -> float:
+    return -math.log1p(-sparsity)
+
+
+def _seen(trials: Sequence[Trial], amount: Any) -> list[Seen]:
+    return [Seen(amount(trial.value), trial.accurate) for trial in trials]
+
+
+def _planned(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.outcome != "unreachable"]
+
+
+def _highest(trials: Sequence[Trial]) -> float:
+    """Return the highest speed-up that can be planned, as far as trials have shown."""
+    return min((t.highest for t in trials if t.highest is not None), default=math.inf)
+
+
+def _short(speedup: float, most: float) -> float:
+    """Return a speed-up with four digits, not over the most that can be planned."""
+    return min(float(f"{speedup:.4g}"), most)

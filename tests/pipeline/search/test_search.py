@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from wfpipe.exporters.documents.search import read_search
+from wfpipe.exporters.measuring.kernels_library import library_path, why_missing
+from wfpipe.pipeline.recipe.reading import Values, merge, resolve
+from wfpipe.pipeline.runs.directory import RunDirectory
+from wfpipe.pipeline.search import search as search_module
+from wfpipe.pipeline.search.search import find_goal, find_targets, search
+from wfpipe.pipeline.stages.run import prune_and_export
+from wfpipe.support.errors import InputError
+from wfpipe.support.progress import Silent
+
+QUICK: Values = {
+    "prune": {"criterion": "magnitude", "update": "none", "steps": 1},
+    "finetune": {"epochs": 1},
+    "data": {"limit_test": 130},
+    "validate": {"batches": 1, "threads": 1, "runs": 100},
+}
+
+
+class Lines(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def quick(**sections: dict[str, Any]):
+    return resolve(merge([QUICK, sections]))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search") / "out"
+    recipe = quick(gates={"max_accuracy_drop": 2}, prune={"search.trials": 5})
+    lines = Lines()
+    return search(recipe, RunDirectory(folder), lines), folder, recipe, lines
+
+
+def test_the_smallest_model_within_the_drop_is_chosen(found):
+    result, folder, _, _ = found
+    assert result == read_search(folder / "search.json")
+    holding = [t for t in result.trials if t.outcome == "holds"]
+    assert holding
+    chosen = result.trials[result.chosen - 1]
+    assert chosen.deflated_bytes == min(t.deflated_bytes for t in holding)
+    assert chosen.accuracy >= result.dense_accuracy - 2
+    assert chosen.value == max(t.value for t in holding)
+    assert any(not t.accurate for t in result.trials)
+    assert result.finished
+
+
+def test_the_folder_has_page_package_and_a_run_for_each_trial(found):
+    result, folder, _, _ = found
+    chosen = folder / f"trial-{result.chosen:02d}"
+    assert (folder / "package.zip").read_bytes() == (chosen / "package.zip").read_bytes()
+    assert result.why[1:] in (folder / "search.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
+    for trial in result.trials:
+        recipe = yaml.safe_load((folder / trial.folder / "recipe.yaml").read_text())
+        assert recipe["prune"]["sparsity"] == trial.value
+        assert recipe["prune"]["search"] is None
+        reported = (folder / trial.folder / "report.json").exists()
+        assert reported == (trial.outcome in ("holds", "misses"))
+
+
+def test_the_search_says_which_trial_of_how_many_and_what_came_of_it(found):
+    result, _, _, lines = found
+    assert "trial 1 of at most 5: prune.sparsity=0.9" in lines.said
+    assert any(line.startswith("trial 2 of at most 5") and "to go" in line for line in lines.said)
+    for trial in result.trials:
+        assert any(line.startswith(f"trial {trial.number}: {trial.outcome}") for line in lines.said)
+
+
+def test_a_search_that_is_there_is_not_run_again_nor_overwritten_unasked(found, monkeypatch):
+    result, folder, recipe, _ = found
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"already holds a run: pass --resume"):
+        search(recipe, RunDirectory(folder), Silent())
+    monkeypatch.setattr(search_module, "run_trial", None)
+    assert search(recipe, RunDirectory(folder), Silent(), resume=True) == result
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_trials_whose_record_was_lost_are_taken_as_they_are(found):
+    result, folder, recipe, _ = found
+    weights = folder / f"trial-{result.chosen:02d}" / "pruned.safetensors"
+    before = weights.stat().st_mtime_ns
+    (folder / "search.json").unlink()
+    again = search(recipe, RunDirectory(folder), Silent(), resume=True)
+    assert weights.stat().st_mtime_ns == before
+    assert (again.chosen, again.why) == (result.chosen, result.why)
+    assert [t.value for t in again.trials] == [t.value for t in result.trials]
+
+
+def test_overwriting_removes_the_old_trials_and_leaves_what_is_not_the_searchs(tmp_path):
+    folder = tmp_path / "out"
+    recipe = quick(gates={"max_accuracy_drop": 50}, prune={"search.trials": 2, "sparsity": 0.5})
+    search(recipe, RunDirectory(folder), Silent())
+    (folder / "trial-02" / "notes.txt").write_text("mine")
+    recipe = quick(gates={"max_accuracy_drop": 50}, prune={"search.trials": 1, "sparsity": 0.5})
+    result = search(recipe, RunDirectory(folder), Silent(), overwrite=True)
+    assert len(result.trials) == 1
+    assert [path.name for path in (folder / "trial-02").iterdir()] == ["notes.txt"]
+
+
+def test_a_target_in_macs_is_met_and_the_most_accurate_sharing_is_chosen(tmp_path):
+    recipe = quick(prune={"search.target_macs": 0.5, "exclude": []})
+    result = search(recipe, RunDirectory(tmp_path / "out"), Silent())
+    assert [t.value for t in result.trials] == [1.0, 0.5, 0.0]
+    assert all(t.macs <= 0.5 + 1e-4 for t in result.trials)
+    chosen = result.trials[result.chosen - 1]
+    assert chosen.accuracy == max(t.accuracy for t in result.trials)
+
+
+def test_a_target_of_time_out_of_reach_ends_the_search_with_what_is_reachable(tmp_path):
+    if library_path() is None:
+        pytest.skip(why_missing())
+    recipe = quick(prune={"target_speedup": 500, "gradients": 4, "sparsity": None})
+    recipe = recipe.model_copy(
+        update={"export": recipe.export.model_copy(update={"measure_kernels": False})}
+    )
+    result = search(recipe, RunDirectory(tmp_path / "out"), Silent())
+    assert [t.outcome for t in result.trials] == ["unreachable"]
+    assert result.chosen is None
+    assert "out of reach: the highest speed-up that can be planned here is" in result.why
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({}, "a search needs a target: --max-accuracy-drop"),
+        ({"prune": {"search.target_macs": 0.5, "search.target_latency_ms": 1}},
+         "--target-latency-ms and --target-macs exclude each other"),
+        ({"prune": {"search.target_macs": 0.5, "target_speedup": 2}},
+         "--target-speedup and --target-macs exclude each other"),
+        ({"prune": {"pattern": "2:4"}, "gates": {"max_accuracy_drop": 1}},
+         "pattern 2:4 fixes the sparsity"),
+        ({"prune": {"search.target_macs": 0.5, "allocation": "erk"}}, "by allocation flops"),
+        ({"prune": {"search.target_latency_ms": 1, "allocation": "uniform"}},
+         "by allocation latency, got prune.allocation=uniform"),
+        ({"prune": {"search.goal": "fastest", "allocation": "erk"},
+          "gates": {"max_accuracy_drop": 1}}, "by allocation latency"),
+        ({"prune": {"max_macs": 0.5, "allocation": "flops"}, "gates": {"max_accuracy_drop": 1}},
+         "prune.max_macs=0.5 fixes how much is pruned"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_searched_for_is_refused(sections, message):
+    with pytest.raises(InputError, match=message):
+        find_targets(quick(**sections))
+
+
+@pytest.mark.parametrize(
+    ("sections", "goal"),
+    [
+        ({"gates": {"max_accuracy_drop": 1}}, "smallest"),
+        ({"prune": {"search.target_latency_ms": 1}}, "most-accurate"),
+        ({"prune": {"target_speedup": 2}}, "most-accurate"),
+        ({"prune": {"search.target_macs": 0.5, "search.goal": "fastest"}}, "fastest"),
+    ],
+)
+def test_the_goal_follows_from_the_targets_where_it_is_not_set(sections, goal):
+    assert find_goal(quick(**sections)) == goal
+
+
+def test_a_target_of_time_that_dense_meets_is_refused(tmp_path):
+    if library_path() is None:
+        pytest.skip(why_missing())
+    recipe = quick(prune={"search.target_latency_ms": 1e5})
+    with pytest.raises(InputError, match=r"--target-latency-ms 100000 is met by the dense model"):
+        search(recipe, RunDirectory(tmp_path / "out"), Silent())
+
+
+def test_a_run_refuses_the_recipe_of_a_search_before_it_writes_anything(tmp_path: Path) -> None:
+    recipe = quick(prune={"search.target_macs": 0.5})
+    with pytest.raises(InputError, match=r"prune.search is for `wfpipe search`"):
+        prune_and_export(recipe, RunDirectory(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
