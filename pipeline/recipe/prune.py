@@ -78,6 +78,12 @@ class PruneSettings(Section):
     channel_multiple: int = Field(
         1, gt=0, description="channel: widths that are cut are multiples of this many channels"
     )
+    then: Annotated[str | None, BeforeValidator(as_ratio)] = Field(
+        None, description="channel: pattern of the zeros in what is left, after the last step"
+    )
+    then_sparsity: float | None = Field(
+        None, gt=0, lt=1, description="channel: share of what is left that goes by then"
+    )
     allocation: Literal["global", "uniform", "erk", "flops", "latency"] = Field(
         "global", description="how layers share the sparsity: global, uniform, erk, flops, latency"
     )
@@ -144,10 +150,11 @@ class PruneSettings(Section):
         "auto", description="number format of the bank"
     )
 
-    @field_validator("pattern")
+    @field_validator("pattern", "then")
     @classmethod
-    def _check_pattern(cls, value: str) -> str:
-        parse_pattern(value)
+    def _check_pattern(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_pattern(value)
         return value
 
     @model_validator(mode="before")
@@ -196,8 +203,9 @@ class PruneSettings(Section):
             self._check_channels()
         elif self.max_macs is not None and self.allocation != "flops":
             raise ValueError(f"max_macs needs allocation=flops, got {self.allocation}")
-        if self.channel_multiple != 1 and self.pattern != CHANNEL:
-            raise ValueError(f"channel_multiple needs pattern=channel, got {self.pattern}")
+        for key in ("channel_multiple", "then", "then_sparsity"):
+            if self.pattern != CHANNEL and getattr(self, key) != _default(key):
+                raise ValueError(f"{key} needs pattern=channel, got {self.pattern}")
         self._check_target()
         pattern = parse_pattern(self.pattern)
         if pattern.kept and abs(self.final_sparsity - (1 - pattern.kept / pattern.length)) > 1e-6:
@@ -234,13 +242,41 @@ class PruneSettings(Section):
                 f"sparsity (share of the weights that goes), got max_macs={self.max_macs} and "
                 f"sparsity={self.sparsity}"
             )
-        usual = PruneSettings()
+        if self.then_sparsity is not None and self.then is None:
+            raise ValueError("then_sparsity needs then, the pattern of the zeros")
+        if self.then is not None:
+            self.afterwards()
         without = ("allocation", "layers", "swaps", "regrow", "reselect", "tune_damping")
         for key in without:
-            if getattr(self, key) != getattr(usual, key):
+            if getattr(self, key) != _default(key):
                 raise ValueError(
                     f"pattern=channel takes no {key}, got {getattr(self, key)}: leave it out"
                 )
+
+    def afterwards(self) -> PruneSettings:
+        """Return the settings of the step that ``then`` asks for, on what channels have left.
+
+        Raises:
+            ValueError: when they contradict each other.
+        """
+        if self.then == CHANNEL or self.then is None:
+            raise ValueError(
+                f"then must be unstructured, N:M or block:K:in or :out, got {self.then}"
+            )
+        kept = parse_pattern(self.then).kept
+        if (self.then_sparsity is None) == (not kept):
+            raise ValueError(
+                f"then={self.then} "
+                + (
+                    "fixes the sparsity: leave then_sparsity out"
+                    if kept
+                    else "needs then_sparsity, the share of what is left that goes"
+                )
+            )
+        own = ("pattern", "sparsity", "max_macs", "channel_multiple", "then", "then_sparsity")
+        values = {key: value for key, value in self.model_dump().items() if key not in own}
+        target = {} if kept else {"sparsity": self.then_sparsity}
+        return PruneSettings(**{**values, **target, "pattern": self.then})
 
     def _check_target(self) -> None:
         """Refuse a target of time together with what contradicts it, and each without the other."""
@@ -262,6 +298,10 @@ class PruneSettings(Section):
                 f"target_speedup varies the sparsity of layers, pattern {self.pattern} fixes it: "
                 "leave one of the two out"
             )
+
+
+def _default(key: str) -> Any:
+    return PruneSettings.model_fields[key].get_default(call_default_factory=True)
 
 
 def _for_channels(values: dict[str, Any]) -> dict[str, Any]:

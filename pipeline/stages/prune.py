@@ -18,6 +18,7 @@ from ..recipe.timeline import Unit, timeline
 from ..runs.state import Event
 from ..steps.channels.channels import Channels
 from ..steps.channels.step import ChannelStep
+from ..steps.channels.then import prune_on
 from ..steps.pattern import pattern_of
 from ..steps.step import PruneStep
 from ..training.distillation import Loss, distilling, label_loss
@@ -64,6 +65,8 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
     kind = PruneStep if job.setup.channels is None else ChannelStep
     step = kind(job.collector, job.setup, index=unit.index, reporter=job.reporter)
     masks, log = step.run(job.state.masks, path[unit.index], path[unit.index + 1])
+    if settings.then is not None and unit.index == job.recipe.prune_steps - 1:
+        masks = prune_on(job.collector, job.setup, masks, unit.index + 1, job.reporter)
     job.state.masks = masks
     mask_optimizer(optimizer, job.weights, masks)
     after, seconds = accuracy_now(job), perf_counter() - begin

@@ -87,6 +87,22 @@ def test_run_that_is_continued_ends_with_the_same_bits(run, tmp_path):
         assert torch.equal(value, again.model[name]), name
 
 
+def test_what_channels_have_left_is_pruned_by_a_second_pattern(tmp_path):
+    job = [*QUICK, "--epochs", 0, "--set", "prune.then=2:4", "--set", "prune.channel_multiple=4"]
+    result = wfpipe("prune-and-export", *job, "--out", "run", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    module = package.load(tmp_path / "run")
+    convolutions = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+    cut = [part.weight for part in convolutions if part.in_channels % 4 == 0]
+    assert cut
+    for weight in cut:
+        fours = weight.detach().unflatten(1, (-1, 4)) != 0
+        assert bool((fours.sum(2) <= 2).all())
+        assert weight.shape[0] % 4 == 0
+    sparsity = json.loads((tmp_path / "run" / "report.json").read_text())["sparsity"]
+    assert sparsity > 0.6
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -99,6 +115,8 @@ def test_run_that_is_continued_ends_with_the_same_bits(run, tmp_path):
         (["--set", "prune.swaps=2"], ["swaps"]),
         (["--set", "prune.allocation=erk"], ["no allocation", "erk"]),
         (["--set", "prune.exclude=*"], ["prune"]),
+        (["--set", "prune.then=unstructured"], ["then=unstructured", "then_sparsity"]),
+        (["--set", "prune.then=channel"], ["then must be", "channel"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
