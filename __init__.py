@@ -1,10 +1,11 @@
 """wfpipe: second-order pruning of PyTorch models, down to a verified ONNX package.
 
 from pathlib import Path
-from wfpipe import Recipe, RunDirectory, prune_and_export
+from wfpipe import Recipe, RunDirectory, load, prune_and_export
 
 recipe = Recipe.model_validate({"prune": {"sparsity": 0.8}})
 report = prune_and_export(recipe, RunDirectory(Path("runs/demo")))
+module = load("runs/demo")
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from .support.version import __version__
 if TYPE_CHECKING:
     from .pipeline.recipe.recipe import Recipe
     from .pipeline.runs.directory import RunDirectory
+    from .pipeline.stages.load import load
     from .pipeline.stages.run import prune_and_export
 
-__all__ = ["Recipe", "RunDirectory", "__version__", "prune_and_export"]
+__all__ = ["Recipe", "RunDirectory", "__version__", "load", "prune_and_export"]
 
 _HOMES = {
     "Recipe": ".pipeline.recipe.recipe",
     "RunDirectory": ".pipeline.runs.directory",
+    "load": ".pipeline.stages.load",
     "prune_and_export": ".pipeline.stages.run",
 }
 

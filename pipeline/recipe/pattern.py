@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
+CHANNEL = "channel"
+"""The pattern of which whole channels go, in all layers that share them."""
+
 
 class PatternFields(NamedTuple):
     """What a pattern's name says: as many weights to a group, so many of them kept, along which.
@@ -18,12 +21,14 @@ class PatternFields(NamedTuple):
 
 
 def parse_pattern(text: str) -> PatternFields:
-    """Return what ``text`` says: unstructured, N:M, block:K:in or block:K:out.
+    """Return what ``text`` says: unstructured, channel, N:M, block:K:in or block:K:out.
+
+    Of channel it says as much as of unstructured: channel groups are not found by counting.
 
     Raises:
         ValueError: naming the text and the rule that it breaks.
     """
-    if text == "unstructured":
+    if text in ("unstructured", CHANNEL):
         return PatternFields()
     if found := re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", text):
         kept, length = int(found[1]), int(found[2])
@@ -36,5 +41,5 @@ def parse_pattern(text: str) -> PatternFields:
             raise ValueError(f"pattern block:K must have K >= 1, got {text!r}")
         return PatternFields(length, 0, "in" if found[2] == "in" else "out")
     raise ValueError(
-        f"pattern must be unstructured, N:M, block:K:in or block:K:out, got {text[:40]!r}"
+        f"pattern must be unstructured, channel, N:M, block:K:in or block:K:out, got {text[:40]!r}"
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from .pattern import parse_pattern
+from .pattern import CHANNEL, parse_pattern
 from .search import SearchSettings
 from .values import Names, Section, Share, as_ratio
 
@@ -67,7 +67,16 @@ class PruneSettings(Section):
         "weights too, which is training (distillation)",
     )
     pattern: Annotated[str, BeforeValidator(as_ratio)] = Field(
-        "unstructured", description="zeros: unstructured, N:M, block:K:in or :out"
+        "unstructured", description="zeros: unstructured, channel, N:M, block:K:in or :out"
+    )
+    channel_multiple: int = Field(
+        1, gt=0, description="channel: widths that are cut are multiples of this many channels"
+    )
+    then: Annotated[str | None, BeforeValidator(as_ratio)] = Field(
+        None, description="channel: pattern of the zeros in what is left, after the last step"
+    )
+    then_sparsity: float | None = Field(
+        None, gt=0, lt=1, description="channel: share of what is left that goes by then"
     )
     allocation: Literal["global", "uniform", "erk", "flops", "latency"] = Field(
         "global", description="how layers share the sparsity: global, uniform, erk, flops, latency"
@@ -81,7 +90,7 @@ class PruneSettings(Section):
         1.0, ge=0, description="flops: losses are divided by cost to this power"
     )
     max_macs: float | None = Field(
-        None, gt=0, lt=1, description="flops: share of the dense MACs that is left"
+        None, gt=0, lt=1, description="flops, channel: share of the dense MACs that is left"
     )
     schedule: Literal["cubic", "linear"] = Field("cubic", description="sparsity over the steps")
     steps: int | None = Field(None, gt=0, description="prune steps; default: half the epochs")
@@ -140,10 +149,11 @@ class PruneSettings(Section):
         "(docs/search.md)",
     )
 
-    @field_validator("pattern")
+    @field_validator("pattern", "then")
     @classmethod
-    def _check_pattern(cls, value: str) -> str:
-        parse_pattern(value)
+    def _check_pattern(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_pattern(value)
         return value
 
     @model_validator(mode="before")
@@ -152,11 +162,16 @@ class PruneSettings(Section):
         """Put under what is set a preset, the sparsity of N:M, and what a target of time means."""
         if not isinstance(values, Mapping):
             return values
-        preset = values.get("preset")
-        filled = {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **values}
+        preset, whole = values.get("preset"), as_ratio(values.get("pattern")) == CHANNEL
+        chosen = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
+        if whole:  # magnitude says little about a group of hundreds of weights
+            chosen = {key: value for key, value in chosen.items() if key != "criterion"}
+        filled = {**chosen, **values}
         if filled.get("target_speedup") is not None:
             filled = {"allocation": "latency", "sparsity": None, **filled}
         pattern = as_ratio(filled.get("pattern"))
+        if whole:
+            filled = _for_channels(filled)
         if isinstance(pattern, str) and ":" in pattern and "sparsity" not in filled:
             kept, _, size = pattern.partition(":")
             if kept.isdecimal() and size.isdecimal() and 0 < int(kept) < int(size):
@@ -186,8 +201,13 @@ class PruneSettings(Section):
             raise ValueError("correction=weights needs correction_steps, got 0")
         if self.tune_damping and self.criterion in ("magnitude", "random"):
             raise ValueError(f"tune_damping needs a criterion with a damping, got {self.criterion}")
-        if self.max_macs is not None and self.allocation != "flops":
+        if self.pattern == CHANNEL:
+            self._check_channels()
+        elif self.max_macs is not None and self.allocation != "flops":
             raise ValueError(f"max_macs needs allocation=flops, got {self.allocation}")
+        for key in ("channel_multiple", "then", "then_sparsity"):
+            if self.pattern != CHANNEL and getattr(self, key) != _default(key):
+                raise ValueError(f"{key} needs pattern=channel, got {self.pattern}")
         self._check_target()
         pattern = parse_pattern(self.pattern)
         if pattern.kept and abs(self.final_sparsity - (1 - pattern.kept / pattern.length)) > 1e-6:
@@ -199,10 +219,66 @@ class PruneSettings(Section):
 
     @property
     def final_sparsity(self) -> float:
-        """The sparsity in the end; under ``target_speedup``, once a plan has found it."""
+        """The sparsity in the end; under ``target_speedup``, once a plan has found it.
+
+        Where ``max_macs`` says how many channels go, it is the share of the MACs that goes.
+        """
+        if self.sparsity is None and self.pattern == CHANNEL and self.max_macs is not None:
+            return 1 - self.max_macs
         if self.sparsity is None:
             raise AssertionError("the sparsity follows from a plan that is not there yet")
         return self.sparsity
+
+    def _check_channels(self) -> None:
+        """Refuse what means nothing for whole channels."""
+        if self.update not in ("none", "refit"):
+            raise ValueError(f"pattern=channel takes update=none or refit, got {self.update}")
+        able = ("woodfisher", "woodtaylor", "diag-fisher", "magnitude")
+        if self.criterion not in able:
+            raise ValueError(
+                f"pattern=channel takes criterion {', '.join(able)}, got {self.criterion}"
+            )
+        if (self.sparsity is None) == (self.max_macs is None):
+            raise ValueError(
+                "pattern=channel takes one of max_macs (share of the MACs that is left) and "
+                f"sparsity (share of the weights that goes), got max_macs={self.max_macs} and "
+                f"sparsity={self.sparsity}"
+            )
+        if self.then_sparsity is not None and self.then is None:
+            raise ValueError("then_sparsity needs then, the pattern of the zeros")
+        if self.then is not None:
+            self.afterwards()
+        without = ("allocation", "layers", "swaps", "regrow", "reselect", "tune_damping")
+        for key in without:
+            if getattr(self, key) != _default(key):
+                raise ValueError(
+                    f"pattern=channel takes no {key}, got {getattr(self, key)}: leave it out"
+                )
+
+    def afterwards(self) -> PruneSettings:
+        """Return the settings of the step that ``then`` asks for, on what channels have left.
+
+        Raises:
+            ValueError: when they contradict each other.
+        """
+        if self.then == CHANNEL or self.then is None:
+            raise ValueError(
+                f"then must be unstructured, N:M or block:K:in or :out, got {self.then}"
+            )
+        kept = parse_pattern(self.then).kept
+        if (self.then_sparsity is None) == (not kept):
+            raise ValueError(
+                f"then={self.then} "
+                + (
+                    "fixes the sparsity: leave then_sparsity out"
+                    if kept
+                    else "needs then_sparsity, the share of what is left that goes"
+                )
+            )
+        own = ("pattern", "sparsity", "max_macs", "channel_multiple", "then", "then_sparsity")
+        values = {key: value for key, value in self.model_dump().items() if key not in own}
+        target = {} if kept else {"sparsity": self.then_sparsity}
+        return PruneSettings(**{**values, **target, "pattern": self.then})
 
     def _check_target(self) -> None:
         """Refuse a target of time together with what contradicts it, and each without the other."""
@@ -212,7 +288,7 @@ class PruneSettings(Section):
                 "target_speedup and allocation=latency need each other, "
                 f"got target_speedup={target} and allocation={self.allocation}"
             )
-        if target is None and self.sparsity is None:
+        if target is None and self.sparsity is None and self.pattern != CHANNEL:
             raise ValueError("sparsity must be a number unless target_speedup is set, got null")
         if target is not None and self.sparsity is not None:
             raise ValueError(
@@ -224,3 +300,18 @@ class PruneSettings(Section):
                 f"target_speedup varies the sparsity of layers, pattern {self.pattern} fixes it: "
                 "leave one of the two out"
             )
+
+
+def _default(key: str) -> Any:
+    return PruneSettings.model_fields[key].get_default(call_default_factory=True)
+
+
+def _for_channels(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values over the defaults of pattern=channel: half of the MACs, refitted.
+
+    A width is cut in all layers that share it, so that no layer is left out unless asked for.
+    """
+    target = {} if values.get("sparsity") is not None else {"sparsity": None, "max_macs": 0.5}
+    usual = {"update": "refit", "exclude": []}
+    given = {key: value for key, value in values.items() if key != "sparsity" or value is not None}
+    return {**target, **usual, **given}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,9 +21,11 @@ from ...support.files import write_bytes
 from ...support.version import __version__
 from ..data.source import Data
 from ..pruning.tensors.masks import sparsity
+from ..steps.channels.shrink import TOLERANCE
 from .measure import PARITY_SAMPLES, session_settings
 from .opening import Job
 from .prune import accuracy_now
+from .small import check_small, small_network
 from .variants import check_excluded
 
 
@@ -66,13 +69,24 @@ def export_stage(job: Job) -> ZeroCount:
     Raises:
         CheckFailed: when the file differs from the network or from the masks.
     """
+    if job.setup.channels is not None:
+        found = check_small(job, job.setup.channels, real_samples(job.data, PARITY_SAMPLES))
+        job.reporter.detail(
+            f"the network without its channels gives the outputs of the masked one: {found:.1e} of "
+            f"the largest output (tolerance {TOLERANCE:.0e})"
+        )
     content, zeros = _checked_export(job, job.directory.model.name, job.state.masks)
     write_bytes(job.directory.model, content)
     job.reporter.detail(
         f"zeros checked: {zeros.pruned} pruned weights of {zeros.pruned + zeros.kept} are zero in "
-        f"{job.directory.model.name}; {zeros.dead} kept weights are zero by their batch norm"
+        f"{job.directory.model.name}{_gone(job)}; {zeros.dead} kept weights are zero by their "
+        "batch norm"
     )
     return zeros
+
+
+def _gone(job: Job) -> str:
+    return "" if job.setup.channels is None else " or gone with their channels"
 
 
 def real_samples(data: Data, count: int) -> Tensor:
@@ -93,32 +107,35 @@ def metadata(job: Job, sparsity: float) -> Mapping[str, str]:
 
 
 def _checked_export(job: Job, name: str, masks: Mapping[str, Tensor]) -> tuple[bytes, ZeroCount]:
-    """Export the network as it is and return the file's bytes, once they have passed every check:
-    the zeros of the masks, PyTorch's outputs on real samples, and a session as it will be measured.
+    """Export the network as it is, less the channels that are gone, and return the file's bytes,
+    once they have passed every check: the zeros of the masks, PyTorch's outputs on real samples,
+    and a session as it will be measured.
     """
     samples = real_samples(job.data, PARITY_SAMPLES)
+    small = small_network(job, dict(masks))
     settings = job.recipe.export
+    share = sparsity({name: masks[name] for name in small.masks})
     with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
         path = Path(folder) / name
         export_onnx(
-            job.module,
+            small.module,
             samples[:2],
             path,
             opset=settings.opset,
-            metadata=metadata(job, sparsity(masks)),
+            metadata=metadata(job, share),
             reporter=job.reporter,
         )
         zeros = check_zeros(
             path,
-            masks,
-            {name: weight.detach() for name, weight in job.weights.items()},
-            batchnorm_scales(job.module, job.placement.tensor(samples[:2])),
+            small.masks,
+            small.weights,
+            batchnorm_scales(small.module, job.placement.tensor(samples[:2])),
         )
-        parity = check_parity(path, job.module, samples, tolerance=settings.tolerance)
+        parity = check_parity(path, small.module, samples, tolerance=settings.tolerance)
         open_session(path, session_settings(job.recipe.validate_, job.placement.device))
         content = path.read_bytes()
     job.reporter.detail(
         f"parity of {name}: {parity.relative:.1e} of the largest output, "
         f"on {parity.samples} samples (tolerance {settings.tolerance:.1e})"
     )
-    return content, zeros
+    return content, replace(zeros, pruned=zeros.pruned + small.gone)

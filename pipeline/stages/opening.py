@@ -18,11 +18,13 @@ from ...support.errors import InputError, first_line
 from ...support.progress import Reporter
 from ..data.randomness import stream
 from ..data.source import Data, open_data
+from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.device import Placement, place
 from ..runs.directory import RunDirectory, check_space
 from ..runs.state import Event, State, check_state, digest_tensors, load_state
+from ..steps.channels.channels import find_channels
 from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
 
@@ -72,7 +74,11 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     check_outputs(module, data, training=recipe.finetune.epochs > 0)
     placement.network(module)
     weights = find_weights(module, recipe.prune, reporter)
-    setup = set_up(module, weights, data, recipe.prune, placement, folder)
+    channels = None
+    if recipe.prune.pattern == CHANNEL:
+        channels = find_channels(module, weights, data, recipe.prune, placement, reporter)
+        weights = channels.parameters(module)
+    setup = set_up(module, weights, data, recipe.prune, placement, folder, channels)
     if setup.plan is not None:
         reporter.say(setup.plan.describe())
     _announce_refit(setup, reporter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from time import perf_counter
 
 import torch
@@ -15,13 +16,18 @@ from ..pruning.tensors.masks import mask_optimizer, mask_weights, sparsity
 from ..pruning.tensors.schedule import sparsities
 from ..recipe.timeline import Unit, timeline
 from ..runs.state import Event
+from ..steps.channels.channels import Channels
+from ..steps.channels.step import ChannelStep
+from ..steps.channels.then import prune_on
 from ..steps.pattern import pattern_of
 from ..steps.step import PruneStep
 from ..training.distillation import Loss, distilling, label_loss
 from ..training.evaluate import accuracy
 from ..training.finetune import Span, train_epoch
 from ..training.optimizer import build_optimizer
+from .load import CLASSES, INPUT_SHAPE
 from .opening import Job
+from .small import small_network
 
 _EVALUATION_BATCH = 256
 
@@ -58,14 +64,17 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
     settings = job.collector.settings
     path = [0.0, *sparsities(settings.final_sparsity, job.recipe.prune_steps, settings.schedule)]
     begin, before = perf_counter(), job.state.history[-1]["accuracy"]
-    step = PruneStep(job.collector, job.setup, index=unit.index, reporter=job.reporter)
+    kind = PruneStep if job.setup.channels is None else ChannelStep
+    step = kind(job.collector, job.setup, index=unit.index, reporter=job.reporter)
     masks, log = step.run(job.state.masks, path[unit.index], path[unit.index + 1])
+    if settings.then is not None and unit.index == job.recipe.prune_steps - 1:
+        masks = prune_on(job.collector, job.setup, masks, unit.index + 1, job.reporter)
     job.state.masks = masks
     mask_optimizer(optimizer, job.weights, masks)
     after, seconds = accuracy_now(job), perf_counter() - begin
     job.reporter.say(
         f"prune step {unit.index + 1}/{job.recipe.prune_steps}: "
-        f"sparsity {100 * sparsity(masks):.2f} %, "
+        f"sparsity {100 * _sparsity(job):.2f} %, {_left(job)}"
         f"accuracy {before:.2f} % -> {after:.2f} %, {seconds:.1f} s"
     )
     job.reporter.detail(
@@ -75,13 +84,26 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
     return {
         "event": "prune",
         "step": unit.index + 1,
-        "sparsity": sparsity(masks),
+        "sparsity": _sparsity(job),
         "layers": {name: 1 - float(mask.double().mean()) for name, mask in masks.items()},
         "accuracy_before": before,
         "accuracy": after,
         **log.to_dict(),
         "seconds": seconds,
     }
+
+
+def _sparsity(job: Job) -> float:
+    """Return pruned / total over the weights of layers, less the vectors that go with channels."""
+    return sparsity({name: job.state.masks[name] for name in job.setup.axes})
+
+
+def _left(job: Job) -> str:
+    """Say what is left where whole channels go; nothing where they do not."""
+    channels = job.setup.channels
+    if channels is None or job.recipe.prune.max_macs is None:
+        return ""
+    return f"{100 * channels.left(channels.present(job.state.masks)):.2f} % of the MACs left, "
 
 
 def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -> Event:
@@ -115,7 +137,7 @@ def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -
     return {
         "event": "epoch",
         "epoch": unit.index + 1,
-        "sparsity": sparsity(job.state.masks),
+        "sparsity": _sparsity(job),
         "loss": result.loss,
         "accuracy": reached,
         "lr": result.lr,
@@ -147,6 +169,9 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, event: Event) -> None:
 
 def _say_where_pattern_holds(job: Job) -> None:
     """Count the layers in which the masks obey the pattern of the recipe, where there is one."""
+    if job.setup.channels is not None:
+        job.reporter.say(_channels_in_words(job, job.setup.channels))
+        return
     pattern, axes = pattern_of(job.recipe.prune.pattern), job.setup.axes
     if pattern == pattern_of("unstructured"):
         return
@@ -157,10 +182,26 @@ def _say_where_pattern_holds(job: Job) -> None:
 
 def _write_result(job: Job) -> None:
     """Write ``pruned.safetensors`` and ``masks.safetensors``."""
-    weights = {name: _plain(value) for name, value in job.module.state_dict().items()}
+    small = small_network(job, job.state.masks).module
+    weights = {name: _plain(value) for name, value in small.state_dict().items()}
     masks = {name: _plain(mask) for name, mask in job.state.masks.items()}
-    write_bytes(job.directory.weights, save(weights))
+    stated = {
+        INPUT_SHAPE: json.dumps(job.data.preprocessing.shape),
+        CLASSES: json.dumps(job.data.classes),
+        "wfpipe.shapes": json.dumps({name: list(value.shape) for name, value in weights.items()}),
+    }
+    write_bytes(job.directory.weights, save(weights, stated))
     write_bytes(job.directory.masks, save(masks))
+
+
+def _channels_in_words(job: Job, channels: Channels) -> str:
+    """Say how many channels are left, and what they cost."""
+    keep = channels.present(job.state.masks)
+    unit = "weights" if job.recipe.prune.max_macs is None else "MACs"
+    return (
+        f"channels: {int(keep.sum())} of {len(keep)} groups in {len(channels.groups.produced)} "
+        f"widths are left, and {100 * channels.left(keep):.2f} % of the {unit}"
+    )
 
 
 def _plain(tensor: Tensor) -> Tensor:

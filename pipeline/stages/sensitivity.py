@@ -13,6 +13,7 @@ from ...support.errors import InputError
 from ...support.files import check_writable, write_bytes, write_json
 from ...support.progress import Reporter
 from ..pruning.loss_curves import Curve, Point, check_criterion, grid
+from ..recipe.pattern import CHANNEL
 from ..recipe.reading import Values, resolve
 from ..recipe.recipe import Recipe
 from ..steps.pattern import pattern_of
@@ -221,6 +222,8 @@ def measure_sensitivity(
     Raises:
         InputError: for anything in the recipe or in the files that cannot work.
     """
+    if recipe.prune.pattern == CHANNEL:
+        raise InputError("sensitivity is of single weights and blocks: it takes no pattern channel")
     try:
         check_criterion(recipe.prune.criterion)
         wanted = grid(pattern_of(recipe.prune.pattern), sparsities)

@@ -104,6 +104,22 @@ class Collector:
             bank = TensorBank(G, device)
             yield bank, fill(bank, everything, mean)
 
+    def into(self, sink: RowSink, keep: Tensor, *, draw: int, on_row: Callable[[], None]) -> None:
+        """Give a sink the gradients of a measurement; arguments are those of :meth:`evidence`."""
+        collect(
+            self.module,
+            self.weights,
+            self._batches(draw),
+            F.cross_entropy,
+            rows=self.settings.gradients,
+            keep=keep,
+            sink=sink,
+            labels=self.settings.fisher_labels,
+            generator=_generator(stream(self.data.seed, "labels", draw)),
+            micro_batch=self.settings.micro_batch,
+            on_row=on_row,
+        )
+
     def _factors(
         self, draw: int, seed: int, on_row: Callable[[], None]
     ) -> dict[str, KroneckerFactors]:

@@ -31,6 +31,7 @@ from ..pruning.tensors.prunables import Axes, find_prunables, input_axes, layers
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
 from ..runs.directory import free_space
+from .channels.channels import Channels
 from .pattern import pattern_of
 from .refit import Refitter
 from .refit_plan import RefitPlan, plan_refit
@@ -49,6 +50,7 @@ class Setup:
         plan: where the gradient bank goes; None where there is none.
         refit: the samples of a refit; None where there is none.
         refitter: fits the layers towards what the network gave when it was opened.
+        channels: the channels that may go; None where single weights do.
     """
 
     method: Method
@@ -56,6 +58,7 @@ class Setup:
     plan: MemoryPlan | None
     refit: RefitPlan | None = None
     refitter: Refitter | None = None
+    channels: Channels | None = None
 
 
 def find_weights(
@@ -96,6 +99,7 @@ def set_up(
     settings: PruneSettings,
     placement: Placement,
     folder: Path,
+    channels: Channels | None = None,
 ) -> Setup:
     """Turn the settings into what the mathematics takes, and try that it can be met.
 
@@ -106,10 +110,13 @@ def set_up(
         settings: the section of the recipe.
         placement: the device.
         folder: where a bank on the disk would be.
+        channels: the channels that may go; then ``weights`` are all parameters that they reach.
 
     Raises:
         InputError: when limits contradict each other, or the memory does not suffice.
     """
+    if channels is not None:
+        return _for_channels(module, data, settings, placement, channels)
     layout, axes = Layout(weights), input_axes(module, weights)
     method = _method(module, weights, data, settings, placement)
     w = layout.flatten(weights)
@@ -125,12 +132,32 @@ def set_up(
     if method.need == "factors":
         _check_factors(weights, axes, _budget(settings, placement))
     plan = _plan(settings, method, layout, placement, folder)
+    return Setup(method, axes, plan, *_refitting(module, data, settings, placement))
+
+
+def _for_channels(
+    module: nn.Module, data: Data, settings: PruneSettings, placement: Placement, channels: Channels
+) -> Setup:
+    """Return the setup of whole channels, once their target proves one that can be met."""
+    key = "sparsity" if settings.sparsity is not None else "max_macs"
+    what = f"prune.{key}={getattr(settings, key):g}"
+    channels.check_target(module, settings.final_sparsity, what)
+    method = Method(criterion=settings.criterion, update="none")
+    axes = input_axes(module, [n for n, p in channels.parameters(module).items() if p.dim() > 1])
+    refit, refitter = _refitting(module, data, settings, placement)
+    return Setup(method, axes, None, refit, refitter, channels)
+
+
+def _refitting(
+    module: nn.Module, data: Data, settings: PruneSettings, placement: Placement
+) -> tuple[RefitPlan | None, Refitter | None]:
+    """Return what refits take, and what does them; None where the recipe wants none."""
     if settings.update != "refit":
-        return Setup(method, axes, plan)
+        return None, None
     values = math.prod(data.preprocessing.shape)
     refit = plan_refit(settings, data, values, _budget(settings, placement))
     example = next(refit.inputs(data, settings, placement, draw=0, count=1))
-    return Setup(method, axes, plan, refit, Refitter(module, example))
+    return refit, Refitter(module, example)
 
 
 def _that_fit(

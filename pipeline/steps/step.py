@@ -116,6 +116,7 @@ class PruneStep:
         )
         self._fisher = setup.method.fisher
         self._log = StepLog()
+        self._chosen: list[Tensor] = []
 
     def run(
         self, masks: Mapping[str, Tensor], start: float, target: float
@@ -142,21 +143,11 @@ class PruneStep:
             log.before = log.after = self._held_back.loss()
         rows = 0 if method.need == "nothing" else settings.gradients * len(path)
         what = f"prune step {self._index + 1}"
-        chosen: list[Tensor] = []
         with self._progress(what, rows, len(path)) as task:
-            for number, sparsity in enumerate(path):
+            for number in range(len(path)):
                 draw = self._index * settings.recompute + number
-                present = torch.ones_like(keep) if settings.regrow else keep
-                begin = perf_counter()
                 try:
-                    with self._collector.evidence(
-                        method.need, present, draw=draw, on_row=task.advance
-                    ) as evidence:
-                        log.seconds["gradients"] += perf_counter() - begin
-                        if not settings.reselect and not chosen:
-                            chosen = self._choose_once(evidence, keep, path)
-                        mask = chosen[number] if chosen else None
-                        keep = self._sub_step(evidence, keep, sparsity, mask)
+                    keep = self._take(keep, path, number, draw, task)
                     self._refit(keep, draw, task)
                 except (ArithmeticError, ValueError) as error:
                     raise InputError(f"{what} failed: {error}") from error
@@ -170,6 +161,19 @@ class PruneStep:
         with log.timing("measuring"):
             log.after = self._held_back.loss()
         return new, log
+
+    def _take(self, keep: Tensor, path: list[float], number: int, draw: int, task: Task) -> Tensor:
+        """Measure, choose and update in sub-step ``number``; return the new mask, ``Bool[d]``."""
+        present = torch.ones_like(keep) if self._settings.regrow else keep
+        begin = perf_counter()
+        with self._collector.evidence(
+            self._setup.method.need, present, draw=draw, on_row=task.advance
+        ) as evidence:
+            self._log.seconds["gradients"] += perf_counter() - begin
+            if not self._settings.reselect and not self._chosen:
+                self._chosen = self._choose_once(evidence, keep, path)
+            mask = self._chosen[number] if self._chosen else None
+            return self._sub_step(evidence, keep, path[number], mask)
 
     def _sub_step(
         self, evidence: Evidence, keep: Tensor, sparsity: float, mask: Tensor | None

@@ -1,0 +1,263 @@
+"""Fewer channels of ResNet-20 on CIFAR-10, beside torch-pruning at the same MACs and images.
+
+    python benchmarks/channels_resnet20.py DATA oneshot      nothing trained on labels
+    python benchmarks/channels_resnet20.py DATA finetuned    4 passes over 10,000 images after it
+    python benchmarks/channels_resnet20.py DATA criteria     scores of groups, on training images
+    python benchmarks/channels_resnet20.py DATA latency      ResNet-50, random weights, ONNX Runtime
+
+DATA is the folder of ``resnet20_cifar10.py``; ``latency`` reads nothing of it. torch-pruning is
+for this benchmark alone (pip install torch-pruning), and is left out where it is not there. The
+figure of ``oneshot`` and ``finetuned`` is the mean accuracy on the 10,000 test images at the last
+share, in %; of ``criteria`` the one on held-back training images of the default; of ``latency``
+p50 / dense p50.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from wfpipe.benchmarks.oneshot_resnet20 import Bench, opened
+from wfpipe.exporters.measuring.latency import measure_in_sittings
+from wfpipe.exporters.measuring.session import SessionSettings, open_session
+from wfpipe.exporters.onnx.export import export_onnx
+from wfpipe.models.registry import load_model
+from wfpipe.pipeline.data.source import Data
+from wfpipe.pipeline.pruning.choice.costs import total_macs, weight_costs
+from wfpipe.pipeline.pruning.choice.widths import Rules, choose
+from wfpipe.pipeline.pruning.criteria.group_losses import squares
+from wfpipe.pipeline.pruning.tensors.prunables import find_prunables
+from wfpipe.pipeline.recipe.finetune import FinetuneSettings
+from wfpipe.pipeline.recipe.prune import PRESETS
+from wfpipe.pipeline.recipe.reading import resolve
+from wfpipe.pipeline.steps.channels.channels import find_channels
+from wfpipe.pipeline.steps.channels.find import find_groups
+from wfpipe.pipeline.steps.channels.shrink import smaller
+from wfpipe.pipeline.steps.channels.step import ChannelStep
+from wfpipe.pipeline.steps.collect import Collector
+from wfpipe.pipeline.steps.refit_graph import all_values, capture
+from wfpipe.pipeline.steps.setup import find_weights, set_up
+from wfpipe.pipeline.steps.step import refresh_batchnorm
+from wfpipe.pipeline.training.distillation import label_loss
+from wfpipe.pipeline.training.evaluate import accuracy
+from wfpipe.pipeline.training.finetune import Span, train_epoch
+from wfpipe.pipeline.training.optimizer import build_optimizer
+from wfpipe.support.progress import Silent
+
+OURS: dict[str, Any] = {
+    **PRESETS["oneshot"],
+    "criterion": "woodfisher",
+    "pattern": "channel",
+    "gradients": 300,
+    "fisher_batch": 1,
+}
+IMPORTANCES = {
+    "magnitude": "GroupMagnitudeImportance",
+    "Taylor": "GroupTaylorImportance",
+    "Hessian": "GroupHessianImportance",
+}
+IMAGES, PASSES = 10_000, 4
+SAMPLES, STEPS = 2_400, 8
+"""Training images that importances are measured on, as many as the gradients of ours see, and
+steps in which channels go."""
+TUNING = FinetuneSettings(epochs=PASSES, lr=0.01, momentum=0.9, weight_decay=5e-4)
+
+
+def ours(bench: Bench, share: float, seed: int, values: dict[str, Any] = OURS) -> nn.Module:
+    """Return the network with its channels masked and taken out, for a share of the MACs."""
+    module, data = bench.network(), replace(bench.data, seed=seed)
+    settings = resolve({"prune": {**values, "max_macs": share}}).prune
+    place = bench.placement
+    weights = find_weights(module, settings, Silent())
+    channels = find_channels(module, weights, data, settings, place, Silent())
+    weights = channels.parameters(module)
+    with tempfile.TemporaryDirectory() as folder:
+        setup = set_up(module, weights, data, settings, place, Path(folder), channels)
+        collector = Collector(module, weights, data, settings, place, None, Path(folder))
+        masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+        step = ChannelStep(collector, setup, index=0, reporter=Silent())
+        masks, _ = step.run(masks, 0.0, settings.final_sparsity)
+    return smaller(module, channels.groups, channels.present(masks))
+
+
+def theirs(bench: Bench, share: float, seed: int, kind: str) -> nn.Module:
+    """Return the network that torch-pruning leaves, as many MACs and the same images."""
+    tp = import_module("torch_pruning")
+    module, data = bench.network(), replace(bench.data, seed=seed)
+    example = bench.placement.tensor(torch.randn(1, 3, 32, 32))
+    wanted = share * total_macs(module, example)
+    importance = getattr(tp.importance, IMPORTANCES[kind])()
+    pruner = tp.pruner.BasePruner(
+        module, example, importance=importance, global_pruning=True, pruning_ratio=0.9,
+        iterative_steps=40 * STEPS, ignored_layers=[module.fc],
+    )  # fmt: skip
+    batches = list(data.fisher_batches(draw=0, count=SAMPLES // 64, batch=64))
+    for step in range(40 * STEPS):
+        if step % 40 == 0 and kind != "magnitude":
+            _measure(bench, module, importance, batches, kind)
+        pruner.step()
+        if total_macs(module, example) <= wanted:
+            break
+    return module
+
+
+def _measure(
+    bench: Bench, module: nn.Module, importance: Any, batches: Sequence[Any], kind: str
+) -> None:
+    """Leave the gradients that an importance of torch-pruning reads."""
+    module.zero_grad()
+    for x, y in batches:
+        losses = F.cross_entropy(module(bench.placement.tensor(x)), y, reduction="none")
+        if kind != "Hessian":
+            losses.mean().backward()
+            continue
+        for loss in losses[:4]:
+            module.zero_grad()
+            loss.backward(retain_graph=True)
+            importance.accumulate_grad(module)
+
+
+def finetune(bench: Bench, module: nn.Module, seed: int) -> nn.Module:
+    """Train a small network for some passes over part of the training images."""
+    data: Data = bench.limited(IMAGES, seed)
+    optimizer = build_optimizer(module, TUNING)
+    for epoch in range(PASSES):
+        torch.manual_seed(1000 * seed + epoch)
+        batches = data.training_batches(epoch=epoch, batch=64)
+        span = Span(epoch * len(batches), PASSES * len(batches), warmup=len(batches) // 2)
+        with Silent().task("train", len(batches), "batch") as task:
+            train_epoch(
+                module, batches, optimizer, label_loss(0.0), weights={}, masks={}, span=span,
+                settings=TUNING, placement=bench.placement, task=task,
+            )  # fmt: skip
+    return module.eval()
+
+
+def oneshot(bench: Bench, shares: Sequence[float], seeds: Sequence[int]) -> float:
+    """Print the accuracy of ours and of theirs at each share; return ours at the last."""
+    return _table(bench, shares, seeds, lambda module, seed: module)
+
+
+def finetuned(bench: Bench, shares: Sequence[float], seeds: Sequence[int]) -> float:
+    """Print the same after fine-tuning."""
+    return _table(bench, shares, seeds, lambda module, seed: finetune(bench, module, seed))
+
+
+def _table(
+    bench: Bench, shares: Sequence[float], seeds: Sequence[int],
+    after: Callable[[nn.Module, int], nn.Module],
+) -> float:  # fmt: skip
+    found = 0.0
+    for share in shares:
+        begin = perf_counter()
+        reached = []
+        for seed in seeds:
+            module = after(ours(bench, share, seed), seed)
+            reached.append(bench.accuracy(module, bench.data))
+            print(f"{share:.3g} of the MACs, seed {seed}: {reached[-1]:.2f} %", flush=True)
+        found = fmean(reached)
+        print(f"{share:.3g} of the MACs: wfpipe {found:.2f} %, {perf_counter() - begin:.0f} s")
+        for kind in IMPORTANCES if find_spec("torch_pruning") else ():
+            module = theirs(bench, share, seeds[0], kind)
+            plain = bench.accuracy(after(module, seeds[0]), bench.data)
+            module = theirs(bench, share, seeds[0], kind)
+            refresh_batchnorm(module, bench.data, bench.placement)
+            fresh = bench.accuracy(after(module.eval(), seeds[0]), bench.data)
+            print(f"{share:.3g} of the MACs: torch-pruning, {kind}: {plain:.2f} %, "
+                  f"batch norm re-estimated {fresh:.2f} %", flush=True)  # fmt: skip
+    return found
+
+
+def criteria(bench: Bench, shares: Sequence[float], seeds: Sequence[int]) -> float:
+    """Print accuracy on held-back training images for scores of groups; return the default's."""
+    held = replace(bench, held_back=5000)
+    plain = {**OURS, "correction": "vectors", "correction_steps": 0, "held_back": 5000}
+    cases = {
+        "woodfisher, single samples": {},
+        "woodfisher, batches of 8": {"fisher_batch": 8},
+        "woodtaylor": {"criterion": "woodtaylor"},
+        "diag-fisher": {"criterion": "diag-fisher"},
+        "magnitude": {"criterion": "magnitude"},
+        "woodfisher, no refit": {"update": "none"},
+    }
+    first = 0.0
+    for name, values in cases.items():
+        data = replace(bench.data, seed=seeds[0])
+        batches = list(data.held_back_batches(count=held.held_back, batch=500))
+        module = ours(bench, shares[0], seeds[0], {**plain, **values})
+        reached = accuracy(module, batches, bench.placement)
+        print(f"{shares[0]:.3g} of the MACs, {name}: {reached:.2f} %", flush=True)
+        first = first or reached
+    return first
+
+
+def latency(shares: Sequence[float]) -> float:
+    """Print p50 of ResNet-50 without channels in ONNX Runtime, of dense; return the last."""
+    module = load_model("resnet50", "random", input_shape=(3, 224, 224), classes=1000).module.eval()
+    example = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    values = all_values(module)
+    groups = find_groups(capture(module, example), values)
+    costs = weight_costs(module, find_prunables(module), example)
+    total = total_macs(module, example)
+    costs = {name: each for name, each in costs.items() if name in groups.shapes}
+    inside = sum(each * groups.shapes[name].numel() for name, each in costs.items())
+    rules = Rules(costs, total - inside, multiple=8)
+    everything = torch.ones(groups.count, dtype=torch.bool)
+    parameters = {n: v for n, v in values.items() if v.is_floating_point()}
+    ratio, settings = 1.0, SessionSettings("cpu", threads=1)
+    with tempfile.TemporaryDirectory() as name:
+        files = {"dense": Path(name) / "dense.onnx"}
+        export_onnx(module, example, files["dense"], opset=18, metadata={})
+        for share in shares:
+            keep = choose(squares(parameters, groups), groups, rules, everything, share * total)
+            files[f"{share:g}"] = Path(name) / f"{share:g}.onnx"
+            small = smaller(module, groups, keep)
+            export_onnx(small, example, files[f"{share:g}"], opset=18, metadata={})
+        openers = {
+            key: (lambda path=path: open_session(path, settings)) for key, path in files.items()
+        }
+        times = measure_in_sittings(openers, example[:1].numpy(), batch_sizes=[1], runs=100, seed=0)
+    dense = float(np.median(times["dense"][1]))
+    for share in shares:
+        p50 = float(np.median(times[f"{share:g}"][1]))
+        ratio = p50 / dense
+        print(f"{share:.3g} of the MACs: p50 {p50:.1f} ms, dense {dense:.1f} ms, "
+              f"{ratio:.3f} of it")  # fmt: skip
+    return ratio
+
+
+TABLES = {"oneshot": oneshot, "finetuned": finetuned, "criteria": criteria}
+
+
+def main() -> None:
+    """Print the table that the command line names, and its figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("data", type=Path, help="folder of the archive and the weights")
+    parser.add_argument("table", choices=[*TABLES, "latency"])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments = parser.parse_args()
+    if arguments.table == "latency":
+        print(f"figure: {latency(arguments.shares):.3f}")
+        return
+    with opened(arguments.data) as bench:
+        print(f"dense: {bench.accuracy(bench.network(), bench.data):.2f} %", flush=True)
+        figure = TABLES[arguments.table](bench, arguments.shares, arguments.seeds)
+    print(f"figure: {figure:.2f}")
+
+
+if __name__ == "__main__":
+    main()
