@@ -36,5 +36,5 @@ def test_blocks_of_no_weight_are_refused():
     ["", "2:", "2:4:8", "a:b", "-1:4", " 2:4", "2:4\n", "block:4", "block:4:up", "2:9999999999"],
 )
 def test_other_texts_are_refused_with_what_is_allowed(text):
-    with pytest.raises(ValueError, match=r"unstructured, N:M, block:K:in or block:K:out"):
+    with pytest.raises(ValueError, match=r"unstructured, channel, N:M, block:K:in or block:K:out"):
         pattern_of(text)
