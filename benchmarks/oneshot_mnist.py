@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -62,7 +63,7 @@ def perceptron() -> nn.Module:
     torch.manual_seed(0)
     widths = (784, 40, 20, 10)
     layers: list[nn.Module] = [nn.Flatten()]
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs, bias=False), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -78,7 +79,7 @@ def train(module: nn.Module, data: Data) -> None:
 
 
 def read_idx(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Read an array of bytes: two zeros, the type, the number of axes, their lengths, the values."""
+    """Read an array of bytes: zeros, the type, the number of axes, their lengths, the values."""
     content = path.read_bytes()
     axes = np.frombuffer(content, ">u4", count=content[3], offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * len(axes)).reshape(axes)

@@ -38,8 +38,8 @@ class PruneSettings(Section):
 
     preset: Literal["standard", "thorough", "oneshot"] = Field(
         "standard",
-        description="other defaults; oneshot: refits and a short distillation without labels, which "
-        "jobs without fine-tuning take by themselves; thorough: more of both, for more accuracy",
+        description="other defaults; oneshot: refits and a short distillation without labels, "
+        "the default without fine-tuning; thorough: more of both, for more accuracy",
     )
     sparsity: float | None = Field(0.9, gt=0, lt=1, description="pruned / total prunables")
     criterion: Literal[

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -22,39 +23,46 @@ LEARNING_RATE = 3e-3
 """Of Adam, at the first step; it falls to zero by a cosine (a heuristic)."""
 
 FAR = 0.5
-"""Divergence in nats below which weights move more slowly, by the power 1.5 (a heuristic between
-what was best on ResNet-20: 3e-3 where the refits left 0.7 nats, 1e-4 where they left 0.08). Adam
+"""Divergence in nats below which weights move more slowly, in proportion to it (a heuristic). Adam
 moves each weight by about the rate in a step, whatever is to be gained."""
+
+SLOWER, ATTEMPTS = 4, 3
+"""How many times as slowly the next attempt is made where one gained nothing, and how many there
+are: heuristics."""
+
+
+def _unseen() -> AbstractContextManager[Callable[[], None]]:
+    return nullcontext(lambda: None)
 
 
 def correct(
     module: nn.Module,
     dense: Mapping[str, Tensor],
-    batches: Iterable[Tensor],
+    batches: Callable[[], Iterable[Tensor]],
     *,
     steps: int,
     probes: Sequence[Tensor],
     masks: Mapping[str, Tensor] | None = None,
-    on_step: Callable[[], None] = lambda: None,
+    attempt: Callable[[], AbstractContextManager[Callable[[], None]]] = _unseen,
 ) -> bool:
     """Move parameters of a network by gradient descent towards the dense network's outputs.
 
     The loss is KL(softmax(dense) ‖ softmax(outputs)), Hinton et al. 2015 (arXiv 1503.02531), in
     eval mode; statistics of batch norms stay. Where the loss on ``probes`` has not fallen in the
-    end, the parameters are as they were.
+    end, the steps are undone and taken again more slowly.
 
     Args:
         module: the network; no gradient is left.
         dense: the values of the dense network by name.
-        batches: inputs, one for each step.
+        batches: gives inputs, one for each step, the same at every call.
         steps: how many there are.
         probes: inputs, other ones, that tell whether it helped.
         masks: True = kept, by the name of the weight; pruned weights stay zero, all others move.
             None: only the vectors move (biases, scales and offsets of norms).
-        on_step: called after each step.
+        attempt: entered for each attempt; what it gives is called after each step.
 
     Returns:
-        Whether it helped.
+        Whether it helped; where it did not, the parameters are as they were.
 
     Raises:
         ArithmeticError: when the loss is not finite.
@@ -68,29 +76,40 @@ def correct(
         return False
     kept = {name: mask for name, mask in (masks or {}).items() if name in moved}
     start = {name: parameter.detach().clone() for name, parameter in moved.items()}
-    optimizer = torch.optim.Adam(moved.values(), lr=LEARNING_RATE)
-    highest = LEARNING_RATE
     with evaluating(module):
         before = _mean_divergence(module, dense, probes)
-        if masks is not None:
-            highest *= min(1.0, max(0.0, before) / FAR) ** 1.5
-        for number, inputs in enumerate(batches):
-            optimizer.param_groups[0]["lr"] = highest * (1 + math.cos(math.pi * number / steps)) / 2
-            loss = _divergence(module, dense, inputs)
-            if not bool(torch.isfinite(loss)):
-                raise ArithmeticError("the outputs of the network are not finite")
-            found = torch.autograd.grad(loss, list(moved.values()), allow_unused=True)
-            for parameter, gradient in zip(moved.values(), found, strict=True):
-                parameter.grad = gradient
-            optimizer.step()
-            mask_weights(moved, kept)
-            on_step()
-        helped = _mean_divergence(module, dense, probes) < before
-    for name, parameter in moved.items():
+        rate = LEARNING_RATE if masks is None else LEARNING_RATE * min(1.0, max(0.0, before) / FAR)
+        for _ in range(ATTEMPTS):
+            with attempt() as on_step:
+                _descend(module, dense, batches(), moved, kept, steps, rate, on_step)
+            if _mean_divergence(module, dense, probes) < before:
+                return True
+            for name, parameter in moved.items():
+                parameter.data.copy_(start[name])
+            rate /= SLOWER
+    return False
+
+
+def _descend(
+    module: nn.Module, dense: Mapping[str, Tensor], batches: Iterable[Tensor],
+    moved: Mapping[str, nn.Parameter], kept: Mapping[str, Tensor], steps: int, highest: float,
+    on_step: Callable[[], None],
+) -> None:  # fmt: skip
+    """Take the steps, with a rate that falls from ``highest`` to zero."""
+    optimizer = torch.optim.Adam(moved.values(), lr=highest)
+    for number, inputs in enumerate(batches):
+        optimizer.param_groups[0]["lr"] = highest * (1 + math.cos(math.pi * number / steps)) / 2
+        loss = _divergence(module, dense, inputs)
+        if not bool(torch.isfinite(loss)):
+            raise ArithmeticError("the outputs of the network are not finite")
+        found = torch.autograd.grad(loss, list(moved.values()), allow_unused=True)
+        for parameter, gradient in zip(moved.values(), found, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        mask_weights(moved, kept)
+        on_step()
+    for parameter in moved.values():
         parameter.grad = None
-        if not helped:
-            parameter.data.copy_(start[name])
-    return helped
 
 
 @torch.no_grad()

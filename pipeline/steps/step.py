@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -233,14 +234,22 @@ class PruneStep:
         steps = self._settings.correction_steps
         if plan is None or refitter is None or not steps:
             return
-        inputs = plan.inputs(gatherer.data, self._settings, gatherer.placement, self._index, steps)
+        inputs = partial(
+            plan.inputs, gatherer.data, self._settings, gatherer.placement, self._index, steps
+        )
         probes = plan.probes(gatherer.data, self._settings, gatherer.placement)
         kept = masks if self._settings.correction == "weights" else None
-        with self._log.timing("correction"), self._reporter.task(what, steps, "step") as task:
+
+        @contextmanager
+        def attempt() -> Iterator[Callable[[], None]]:
+            with self._reporter.task(what, steps, "step") as task:
+                yield task.advance
+
+        with self._log.timing("correction"):
             try:
                 helped = correct(
                     gatherer.module, refitter.dense, inputs, steps=steps, probes=list(probes),
-                    masks=kept, on_step=task.advance,
+                    masks=kept, attempt=attempt,
                 )  # fmt: skip
             except ArithmeticError as error:
                 raise InputError(f"{what} failed: {error}; leave out correction_steps") from error

@@ -15,7 +15,6 @@ from wfpipe.exporters.measuring.session import SessionSettings
 from wfpipe.exporters.measuring.sizes import (
     deflated_bytes,
     deflated_part,
-    file_bytes,
     load_ms,
     nonzeros,
 )
