@@ -114,9 +114,10 @@ def test_a_target_in_macs_is_met_and_the_most_accurate_sharing_is_chosen(tmp_pat
     recipe = quick(prune={"search.target_macs": 0.5, "exclude": []})
     result = search(recipe, RunDirectory(tmp_path / "out"), Silent())
     assert [t.value for t in result.trials] == [1.0, 0.5, 0.0]
-    assert all(t.macs <= 0.5 + 1e-4 for t in result.trials)
+    assert all((t.macs or 1.0) <= 0.5 + 1e-4 for t in result.trials)
+    assert result.chosen is not None
     chosen = result.trials[result.chosen - 1]
-    assert chosen.accuracy == max(t.accuracy for t in result.trials)
+    assert chosen.accuracy == max(t.accuracy or 0.0 for t in result.trials)
 
 
 def test_a_target_of_time_out_of_reach_ends_the_search_with_what_is_reachable(tmp_path):
