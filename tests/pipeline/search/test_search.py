@@ -88,6 +88,16 @@ def test_a_search_that_is_there_is_not_run_again_nor_overwritten_unasked(found, 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_the_record_of_another_search_is_refused(found):
+    result, folder, recipe, _ = found
+    path = folder / "search.json"
+    text = path.read_text()
+    path.write_text(text.replace(result.recipe_digest, "0" * 64))
+    with pytest.raises(InputError, match=r"search.json' is of another search"):
+        search(recipe, RunDirectory(folder), Silent(), resume=True)
+    path.write_text(text)
+
+
 def test_trials_whose_record_was_lost_are_taken_as_they_are(found):
     result, folder, recipe, _ = found
     weights = folder / f"trial-{result.chosen:02d}" / "pruned.safetensors"
