@@ -22,4 +22,4 @@ class SearchSettings(Section):
     target_macs: float | None = Field(
         None, gt=0, lt=1, description="share of the dense MACs that is left, nonzero weights' alone"
     )
-    trials: int = Field(12, gt=0, description="runs at most")
+    trials: int = Field(12, gt=0, le=99, description="runs at most")

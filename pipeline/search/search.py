@@ -173,10 +173,17 @@ def _highest_sparsity(job: Job) -> float:
 
 
 def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
-    """Return the search as far as it has come: from its file, or at its beginning."""
+    """Return the search as far as it has come: from its file, or at its beginning.
+
+    Raises:
+        InputError: when the file is of another search.
+    """
     path = job.directory.path / SEARCH_FILE
     if path.exists():
-        return read_search(path)
+        found = read_search(path)
+        if found.recipe_digest != job.directory.stored_digest(job.recipe):
+            raise InputError(f"{str(path)!r} is of another search: start again with --overwrite")
+        return found
     return Search(
         schema="wfpipe-search/1",
         model=job.recipe.model.name,

@@ -10,6 +10,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -18,9 +19,10 @@ from wfpipe.exporters.documents.json_schemas import shipped_schema
 from wfpipe.tests.cli.program import start, wfpipe
 
 QUICK = [
-    "search", "--max-accuracy-drop", 2, "--trials", 4, "--epochs", 2, "--criterion", "magnitude",
-    "--set", "prune.update=none", "--set", "prune.sparsity=0.7", "--set", "data.limit_test=130",
-    "--set", "validate.batches=1", "--set", "validate.runs=100", "--set", "validate.threads=1",
+    "search", "--max-accuracy-drop", 2, "--trials", 2, "--epochs", 1, "--criterion", "magnitude",
+    "--set", "prune.update=none", "--set", "prune.sparsity=0.5", "--set", "data.limit_test=130",
+    "--set", "data.limit_train=300", "--set", "export.variants=[]", "--set", "validate.batches=1",
+    "--set", "validate.runs=100", "--set", "validate.threads=1",
 ]  # fmt: skip
 
 
@@ -31,13 +33,13 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = wfpipe(*QUICK, "--out", "out", *options, folder=folder)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == json.loads((folder / "out" / "search.json").read_text())
-    assert "trial 1 of at most 4: prune.sparsity=0.7" in result.stderr
+    assert "trial 1 of at most 2: prune.sparsity=0.5" in result.stderr
     assert "is the smallest" in result.stderr or "is the only one" in result.stderr
     return folder
 
 
-def document(folder: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder / "search.json").read_text())
+def document(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "search.json").read_text())
     return found
 
 
@@ -48,7 +50,7 @@ def test_search_json_is_valid_and_the_gates_of_the_chosen_model_are_test_cases(u
 
 
 def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not reached():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -60,14 +62,14 @@ def test_an_interrupted_search_continues_and_chooses_the_same_bits(uninterrupted
     points = [
         (out / "trial-01" / "checkpoint.pt", signal.SIGINT),
         (out / "trial-02" / "recipe.yaml", signal.SIGKILL),
-        (out / "trial-02" / "masks.safetensors", signal.SIGINT),
+        (out / "trial-02" / "checkpoint.pt", signal.SIGINT),
     ]
     command = [*map(str, QUICK), "--out", "my search"]
     for point, kind in points:
         process = start(*command, folder=tmp_path)
         wait_for(point.exists, process)
         process.send_signal(kind)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=300)
         assert process.returncode == (130 if kind == signal.SIGINT else -kind)
         assert "Traceback" not in stderr
         command = [*map(str, QUICK), "--out", "my search", "--resume"]

@@ -24,7 +24,7 @@ def test_a_search_is_read_as_it_was_written_and_valid_by_its_schema(tmp_path):
     [
         ({"schema": "wfpipe-search/2"}, "wfpipe-search/1"),
         ({"chosen": 6}, "chosen names trial 6 of 5"),
-        ({"trials": usual_search().to_json()["trials"][1:]}, "numbered from 1"),
+        ({"trials": usual_search().model_dump(mode="json")["trials"][1:]}, "numbered from 1"),
         ({"goal": "best"}, "goal"),
         ({"dense_accuracy": 101.0}, "dense_accuracy"),
         ({"more": 1}, "more"),

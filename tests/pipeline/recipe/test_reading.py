@@ -11,6 +11,22 @@ def test_later_layers_win():
     assert (recipe.prune.sparsity, recipe.prune.steps) == (0.7, 2)
 
 
+def test_a_key_with_a_dot_sets_one_value_of_a_mapping():
+    recipe = resolve(
+        {"prune": {"search": {"target_macs": 0.5, "trials": 3}}},
+        parse_assignment("prune.search.trials=7"),
+    )
+    assert recipe.prune.search is not None
+    assert (recipe.prune.search.target_macs, recipe.prune.search.trials) == (0.5, 7)
+    recipe = resolve({}, parse_assignment("prune.search.trials=7"))
+    assert recipe.prune.search is not None
+    assert recipe.prune.search.target_macs is None
+    with pytest.raises(InputError, match=r"unknown recipe key 'prune.sparsty'"):
+        resolve(parse_assignment("prune.sparsty.x=1"))
+    with pytest.raises(InputError, match=r"prune.sparsity must be a valid number"):
+        resolve(parse_assignment("prune.sparsity.x=1"))
+
+
 @pytest.mark.parametrize("text", ["sparsity=0.9", "prune.sparsity", "prune.=1", "prune.block=[1"])
 def test_assignments_that_are_none_are_refused(text):
     with pytest.raises(InputError, match="--set"):

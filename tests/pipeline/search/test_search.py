@@ -88,6 +88,16 @@ def test_a_search_that_is_there_is_not_run_again_nor_overwritten_unasked(found, 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_the_record_of_another_search_is_refused(found):
+    result, folder, recipe, _ = found
+    path = folder / "search.json"
+    text = path.read_text()
+    path.write_text(text.replace(result.recipe_digest, "0" * 64))
+    with pytest.raises(InputError, match=r"search.json' is of another search"):
+        search(recipe, RunDirectory(folder), Silent(), resume=True)
+    path.write_text(text)
+
+
 def test_trials_whose_record_was_lost_are_taken_as_they_are(found):
     result, folder, recipe, _ = found
     weights = folder / f"trial-{result.chosen:02d}" / "pruned.safetensors"
@@ -114,9 +124,10 @@ def test_a_target_in_macs_is_met_and_the_most_accurate_sharing_is_chosen(tmp_pat
     recipe = quick(prune={"search.target_macs": 0.5, "exclude": []})
     result = search(recipe, RunDirectory(tmp_path / "out"), Silent())
     assert [t.value for t in result.trials] == [1.0, 0.5, 0.0]
-    assert all(t.macs <= 0.5 + 1e-4 for t in result.trials)
+    assert all((t.macs or 1.0) <= 0.5 + 1e-4 for t in result.trials)
+    assert result.chosen is not None
     chosen = result.trials[result.chosen - 1]
-    assert chosen.accuracy == max(t.accuracy for t in result.trials)
+    assert chosen.accuracy == max(t.accuracy or 0.0 for t in result.trials)
 
 
 def test_a_target_of_time_out_of_reach_ends_the_search_with_what_is_reachable(tmp_path):
