@@ -83,7 +83,7 @@ def ours(bench: Bench, share: float, seed: int, values: dict[str, Any] = OURS) -
     place = bench.placement
     weights = find_weights(module, settings, Silent())
     channels = find_channels(module, weights, data, settings, place, Silent())
-    weights = channels.parameters(module)
+    weights = {**weights, **channels.parameters(module)}
     with tempfile.TemporaryDirectory() as folder:
         setup = set_up(module, weights, data, settings, place, Path(folder), channels)
         collector = Collector(module, weights, data, settings, place, None, Path(folder))

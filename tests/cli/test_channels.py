@@ -20,7 +20,7 @@ from wfpipe.tests.cli.program import wfpipe
 QUICK = [
     "--pattern", "channel", "--set", "prune.gradients=16", "--set", "prune.refit_samples=64",
     "--set", "data.limit_train=400", "--set", "validate.batches=1", "--set", "validate.runs=100",
-    "--set", "export.variants=",
+    "--set", "export.variants=[]",
 ]  # fmt: skip
 JOB = ["prune-and-export", *QUICK, "--epochs", 2, "--set", "prune.steps=2"]
 FACTORY = """
