@@ -83,7 +83,7 @@ def ours(bench: Bench, share: float, seed: int, values: dict[str, Any] = OURS) -
     place = bench.placement
     weights = find_weights(module, settings, Silent())
     channels = find_channels(module, weights, data, settings, place, Silent())
-    weights = channels.parameters(module)
+    weights = {**weights, **channels.parameters(module)}
     with tempfile.TemporaryDirectory() as folder:
         setup = set_up(module, weights, data, settings, place, Path(folder), channels)
         collector = Collector(module, weights, data, settings, place, None, Path(folder))
@@ -122,11 +122,11 @@ def _measure(
     for x, y in batches:
         losses = F.cross_entropy(module(bench.placement.tensor(x)), y, reduction="none")
         if kind != "Hessian":
-            losses.mean().backward()
+            torch.autograd.backward(losses.mean())
             continue
         for loss in losses[:4]:
             module.zero_grad()
-            loss.backward(retain_graph=True)
+            torch.autograd.backward(loss, retain_graph=True)
             importance.accumulate_grad(module)
 
 
@@ -185,7 +185,7 @@ def criteria(bench: Bench, shares: Sequence[float], seeds: Sequence[int]) -> flo
     """Print accuracy on held-back training images for scores of groups; return the default's."""
     held = replace(bench, held_back=5000)
     plain = {**OURS, "correction": "vectors", "correction_steps": 0, "held_back": 5000}
-    cases = {
+    cases: dict[str, dict[str, Any]] = {
         "woodfisher, single samples": {},
         "woodfisher, batches of 8": {"fisher_batch": 8},
         "woodtaylor": {"criterion": "woodtaylor"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -37,8 +37,8 @@ def narrow(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise KeyError(name)
     for part in module.modules():
         touched = False
-        own: dict[str, Any]
-        for own in (part._parameters, part._buffers):
+        for kind in (part._parameters, part._buffers):
+            own = cast("dict[str, Any]", kind)
             for last, old in own.items():
                 if id(old) in replaced:
                     own[last] = replaced[id(old)]

@@ -77,7 +77,7 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     channels = None
     if recipe.prune.pattern == CHANNEL:
         channels = find_channels(module, weights, data, recipe.prune, placement, reporter)
-        weights = channels.parameters(module)
+        weights = {**weights, **channels.parameters(module)}
     setup = set_up(module, weights, data, recipe.prune, placement, folder, channels)
     if setup.plan is not None:
         reporter.say(setup.plan.describe())

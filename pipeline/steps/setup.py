@@ -110,13 +110,13 @@ def set_up(
         settings: the section of the recipe.
         placement: the device.
         folder: where a bank on the disk would be.
-        channels: the channels that may go; then ``weights`` are all parameters that they reach.
+        channels: the channels that may go; then ``weights`` has all parameters that they reach too.
 
     Raises:
         InputError: when limits contradict each other, or the memory does not suffice.
     """
     if channels is not None:
-        return _for_channels(module, data, settings, placement, channels)
+        return _for_channels(module, weights, data, settings, placement, channels)
     layout, axes = Layout(weights), input_axes(module, weights)
     method = _method(module, weights, data, settings, placement)
     w = layout.flatten(weights)
@@ -136,14 +136,19 @@ def set_up(
 
 
 def _for_channels(
-    module: nn.Module, data: Data, settings: PruneSettings, placement: Placement, channels: Channels
+    module: nn.Module,
+    weights: Mapping[str, nn.Parameter],
+    data: Data,
+    settings: PruneSettings,
+    placement: Placement,
+    channels: Channels,
 ) -> Setup:
     """Return the setup of whole channels, once their target proves one that can be met."""
     key = "sparsity" if settings.sparsity is not None else "max_macs"
     what = f"prune.{key}={getattr(settings, key):g}"
     channels.check_target(module, settings.final_sparsity, what)
     method = Method(criterion=settings.criterion, update="none")
-    axes = input_axes(module, [n for n, p in channels.parameters(module).items() if p.dim() > 1])
+    axes = input_axes(module, [name for name in find_prunables(module) if name in weights])
     refit, refitter = _refitting(module, data, settings, placement)
     return Setup(method, axes, None, refit, refitter, channels)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from wfpipe.tests.cli.program import wfpipe
 QUICK = [
     "--pattern", "channel", "--set", "prune.gradients=16", "--set", "prune.refit_samples=64",
     "--set", "data.limit_train=400", "--set", "validate.batches=1", "--set", "validate.runs=100",
-    "--set", "export.variants=",
+    "--set", "export.variants=[]",
 ]  # fmt: skip
 JOB = ["prune-and-export", *QUICK, "--epochs", 2, "--set", "prune.steps=2"]
 FACTORY = """
@@ -153,4 +154,5 @@ def test_width_that_the_code_counts_on_stays_and_is_named(tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "the channels of a.weight stay" in result.stderr
-    assert package.load(tmp_path / "run").a.out_channels == 8
+    module: Any = package.load(tmp_path / "run")
+    assert module.a.out_channels == 8

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ def cut(module: nn.Module, lengths: dict[str, tuple[slice, ...]]) -> None:
 
 
 def test_layers_say_how_many_channels_they_have():
-    net = nn.Sequential(
+    net: Any = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 16, 3, groups=8), nn.PReLU(16),
         nn.ConvTranspose2d(16, 4, 2), nn.Flatten(), nn.Linear(36, 5),
     )  # fmt: skip
@@ -30,7 +32,7 @@ def test_layers_say_how_many_channels_they_have():
 
 
 def test_whole_groups_of_a_norm_and_features_of_a_linear_layer_go():
-    net = nn.Sequential(nn.Linear(6, 8), nn.GroupNorm(4, 8), nn.Linear(8, 3))
+    net: Any = nn.Sequential(nn.Linear(6, 8), nn.GroupNorm(4, 8), nn.Linear(8, 3))
     four = slice(0, 4)
     cut(net, {
         "0.weight": (four,), "0.bias": (four,), "1.weight": (four,), "1.bias": (four,),
@@ -42,7 +44,7 @@ def test_whole_groups_of_a_norm_and_features_of_a_linear_layer_go():
 
 
 def test_weight_that_layers_share_is_replaced_in_all_of_them():
-    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    net: Any = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     net[1].weight = net[0].weight
     cut(net, {"0.weight": (slice(0, 2),)})
     assert net[0].weight is net[1].weight
@@ -50,7 +52,7 @@ def test_weight_that_layers_share_is_replaced_in_all_of_them():
 
 
 def test_values_are_kept_and_parameters_stay_parameters():
-    net = nn.Linear(4, 3)
+    net: Any = nn.Linear(4, 3)
     net.weight.requires_grad_(False)
     before = net.weight[:, 1:].clone()
     cut(net, {"weight": (slice(None), slice(1, 4))})

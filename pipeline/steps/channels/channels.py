@@ -121,7 +121,7 @@ def find_channels(
             f"pattern channel: {error}; put the layers before it in prune.exclude, or take another "
             "pattern"
         ) from None
-    groups = _that_run(module, groups, inputs, reporter)
+    groups = that_run(module, groups, inputs, reporter)
     if not groups.count:
         raise InputError(
             "pattern channel finds no channel that can go: each is an output of the network, of a "
@@ -131,7 +131,7 @@ def find_channels(
     return Channels(groups, rules, total)
 
 
-def _that_run(module: nn.Module, groups: Groups, inputs: Tensor, reporter: Reporter) -> Groups:
+def that_run(module: nn.Module, groups: Groups, inputs: Tensor, reporter: Reporter) -> Groups:
     """Leave out the widths that the network's own code does not let change; say which."""
     stay = _failing(module, groups, inputs, list(range(len(groups.produced))))
     if stay:

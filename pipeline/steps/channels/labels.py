@@ -34,7 +34,7 @@ class Labels:
 
     def tie(self, one: Tensor, other: Tensor) -> None:
         """Tie labels entry by entry; the shapes broadcast."""
-        shape = torch.broadcast_shapes(one.shape, other.shape)
+        shape = np.broadcast_shapes(tuple(one.shape), tuple(other.shape))
         one, other = one.expand(shape), other.expand(shape)
         same = [_same(one, axis) and _same(other, axis) for axis in range(one.dim())]
         pairs = torch.stack([_first(one, same).reshape(-1), _first(other, same).reshape(-1)], 1)

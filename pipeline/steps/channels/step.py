@@ -35,7 +35,8 @@ class ChannelStep(PruneStep):
         gone = present & ~stay
         self._log.predicted += float(losses[gone].sum())
         masks = channels.groups.masks(stay)
-        new = {name: masks[name].to(keep.device) for name in self._weights}
+        before = self._layout.split(keep)
+        new = {n: masks[n].to(keep.device) if n in masks else before[n] for n in self._weights}
         mask_weights(self._weights, new)
         return self._layout.flatten(new)
 

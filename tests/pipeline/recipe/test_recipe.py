@@ -84,7 +84,7 @@ def test_steps_default_to_half_of_the_epochs():
         ({"prune": {"sparsity": 0}}, "prune.sparsity must be greater than 0, got 0"),
         ({"prune": {"sparsity": float("nan")}}, "prune.sparsity"),
         ({"prune": {"criterion": "woodfishr"}}, "did you mean 'woodfisher'"),
-        ({"prune": {"pattern": "two:four"}}, "pattern must be unstructured, channel, N:M"),
+        ({"prune": {"pattern": "two:four"}}, "unstructured, channel, N:M"),
         ({"prune": {"damping": -1e-5}}, "prune.damping must be greater than 0"),
         ({"prune": {"block": 0}}, "prune.block"),
         ({"finetune": {"epochs": -1}}, "finetune.epochs must be greater than or equal to 0"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 
@@ -19,11 +19,11 @@ class Net(nn.Module):
         """Make the layers in between, and return the width of what they give."""
         return width
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         """Return the tensor before the mean."""
         return x
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         return self.last(self.middle(self.first(x).relu()).mean((2, 3)))
 
 
@@ -33,7 +33,7 @@ class Residual(Net):
         self.b = nn.Conv2d(6, width, 1, bias=False)
         return width
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         return (x + self.b(self.norm(self.a(x)).relu())).relu()
 
 
@@ -45,7 +45,7 @@ class Concatenation(Net):
         self.norm, self.out = nn.BatchNorm2d(6 + width), nn.Conv2d(6 + width, 4, 1)
         return 4
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         up = self.up(F.max_pool2d(self.down(x).relu(), 1))
         return self.out(self.norm(torch.cat([x, up], 1)).relu())
 
@@ -60,7 +60,7 @@ class Dense(Net):
         )
         return width + 12
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         for part in self.parts:
             x = torch.cat([x, part(x)], 1)
         return x
@@ -75,7 +75,7 @@ class Depthwise(Net):
         self.point = nn.Conv2d(width, 6, 1)
         return 6
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         return self.point(F.hardswish(self.norm(self.depth(x))))
 
 
@@ -84,7 +84,7 @@ class Grouped(Net):
         self.a, self.b = nn.Conv2d(width, 12, 3, 1, 1, groups=4), nn.Conv2d(12, 6, 1)
         return 6
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         return self.b(self.a(x).relu())
 
 
@@ -97,7 +97,7 @@ class Excitation(Net):
         )  # fmt: skip
         return 10
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         x = F.silu(self.a(x))
         return x * self.e(self.s(F.adaptive_avg_pool2d(x, 1)).relu()).sigmoid()
 
@@ -107,7 +107,7 @@ class Flattened(Net):
         super().__init__(8)
         self.last = nn.Linear(8 * 4, 5)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         return self.last(F.avg_pool2d(self.first(x).relu(), 4).flatten(1))
 
 
@@ -118,13 +118,13 @@ class Shuffled(Net):
         self.a, self.b = nn.Conv2d(width // 2, width // 2, 1), nn.Conv2d(width // 2, width // 2, 1)
         return width
 
-    def _unit(self, x: Tensor, layer: nn.Module) -> Tensor:
+    def _unit(self, x, layer):
         left, right = x.chunk(2, dim=1)
         x = torch.cat([left, layer(right).relu()], 1)
         n, channels, height, width = x.shape
         return x.view(n, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         return self._unit(self._unit(x, self.a), self.b)
 
 
@@ -137,7 +137,7 @@ class Scaled(Net):
         self.gain = nn.Parameter(torch.rand(width))
         return width
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         y = self.norm(self.depth(x).permute(0, 2, 3, 1))
         return x + (self.gain * self.b(F.gelu(self.a(y)))).permute(0, 3, 1, 2)
 
@@ -152,7 +152,7 @@ class Attention(nn.Module):
         self.norm, self.qkv, self.out = nn.LayerNorm(16), nn.Linear(16, 48), nn.Linear(16, 16)
         self.a, self.b, self.last = nn.Linear(16, 24), nn.Linear(24, 16), nn.Linear(16, 5)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         x = self.patches(x).flatten(2).transpose(1, 2) + self.place
         n, tokens, _ = x.shape
         q, k, v = self.qkv(self.norm(x)).reshape(n, tokens, 3, -1, 4).permute(2, 0, 3, 1, 4)
@@ -169,7 +169,7 @@ class Normed(Net):
         self.norm, self.slope = nn.GroupNorm(4, width), nn.PReLU(width)
         return width
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         return self.slope(self.norm(x))
 
 
@@ -180,7 +180,7 @@ class Padded(Net):
         self.a = nn.Conv2d(width, width + 4, 1)
         return width + 4
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         return self.a(x) + F.pad(x, (0, 0, 0, 0, 2, 2))
 
 
@@ -191,7 +191,7 @@ class Hidden(Net):
         self.a = nn.Conv2d(width, 6, 1)
         return 6
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         n, _, height, width = x.shape
         return self.a(x.reshape(n, 8, height * width).view(n, 8, height, width))
 
@@ -199,7 +199,7 @@ class Hidden(Net):
 class Summed(Net):
     """An operation over channels that cannot be followed."""
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x):
         return torch.cumsum(x, 1)
 
 
@@ -208,6 +208,8 @@ def trained(network: nn.Module) -> nn.Module:
     with torch.no_grad():
         for part in network.modules():
             if isinstance(part, nn.BatchNorm2d):
+                assert part.running_mean is not None
+                assert part.running_var is not None
                 part.running_mean.uniform_(-1, 1)
                 part.running_var.uniform_(0.5, 2)
                 part.weight.uniform_(0.5, 2)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -52,11 +54,11 @@ def test_groups_are_those_that_can_go_and_the_network_without_them_gives_the_sam
 
 
 def test_smaller_network_has_smaller_layers_that_say_so():
-    network = build(n.Depthwise)
+    network: Any = build(n.Depthwise)
     found = groups_of(network)
     keep = torch.ones(found.count, dtype=torch.bool)
     keep[:3] = False
-    small = smaller(network, found, keep)
+    small: Any = smaller(network, found, keep)
     assert (small.depth.in_channels, small.depth.out_channels, small.depth.groups) == (5, 5, 5)
     assert small.depth.weight.shape == (5, 1, 3, 3)
     assert (small.first.out_channels, small.point.in_channels, small.norm.num_features) == (5, 5, 5)

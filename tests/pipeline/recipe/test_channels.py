@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wfpipe.pipeline.recipe.reading import resolve
+from wfpipe.support.errors import InputError
+
+
+def settings(**values: Any) -> Any:
+    return resolve({"prune": {"pattern": "channel", **values}})
+
+
+def test_half_of_the_macs_is_left_unless_said_otherwise_and_layers_are_refitted():
+    prune = settings().prune
+    assert (prune.sparsity, prune.max_macs, prune.final_sparsity) == (None, 0.5, 0.5)
+    assert (prune.update, prune.exclude) == ("refit", [])
+
+
+def test_sparsity_stands_in_for_macs():
+    prune = settings(sparsity=0.7).prune
+    assert (prune.sparsity, prune.max_macs, prune.final_sparsity) == (0.7, None, 0.7)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"max_macs": 0.3}, {"sparsity": 0.4}, {"then": "2:4"}, {"preset": "oneshot"}]
+)
+def test_recipe_that_is_written_is_read_as_the_same(values):
+    recipe = settings(**values)
+    assert resolve(recipe.to_dict()) == recipe
+
+
+def test_second_pattern_has_settings_of_its_own():
+    assert settings(then="2:4").prune.afterwards().sparsity == 0.5
+    later = settings(then="unstructured", then_sparsity=0.8, channel_multiple=4).prune.afterwards()
+    assert (later.pattern, later.sparsity, later.max_macs) == ("unstructured", 0.8, None)
+    assert (later.channel_multiple, later.then, later.update) == (1, None, "refit")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"max_macs": 0.5, "sparsity": 0.5}, "takes one of max_macs"),
+        ({"update": "joint"}, "update=none or refit, got joint"),
+        ({"criterion": "kfac"}, "got kfac"),
+        ({"swaps": 2}, "swaps"),
+        ({"layers": {"a": 0.5}}, "takes no layers"),
+        ({"regrow": True}, "takes no regrow"),
+        ({"then": "unstructured"}, "needs then_sparsity"),
+        ({"then": "2:4", "then_sparsity": 0.5}, "leave then_sparsity out"),
+        ({"then": "channel"}, "then must be"),
+        ({"then_sparsity": 0.5}, "then_sparsity needs then"),
+        ({"pattern": "2:4", "channel_multiple": 8}, "channel_multiple needs pattern=channel"),
+        ({"pattern": "unstructured", "then": "2:4"}, "then needs pattern=channel"),
+        ({"pattern": "unstructured", "max_macs": 0.5}, "max_macs needs allocation=flops"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(values, words):
+    with pytest.raises(InputError, match=words):
+        settings(**values)
