@@ -89,7 +89,7 @@ def read_idx(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def opened(folder: Path) -> Iterator[Digits]:
     """Open the images and train the network, for as long as the block lasts."""
     with tempfile.TemporaryDirectory() as name:
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for part, stem in (("train", "train"), ("test", "t10k")):
             arrays[f"x_{part}"] = read_idx(folder / IMAGES.format(stem))
             arrays[f"y_{part}"] = read_idx(folder / LABELS.format(stem)).astype(np.int64)

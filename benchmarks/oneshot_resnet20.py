@@ -327,7 +327,7 @@ def opened(folder: Path) -> Iterator[Bench]:
         yield Bench(data, place("auto", "float32"), folder / WEIGHTS)
 
 
-TABLES = {
+TABLES: dict[str, Callable[[Bench, Sequence[float], Sequence[int]], float]] = {
     "refit": refit,
     "thorough": partial(refit, preset="thorough"),
     "curves": curves,

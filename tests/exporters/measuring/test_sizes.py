@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def test_deflated_bytes_are_near_those_in_a_zip_archive(
     tmp_path: Path, dtype: type, zeros: float
 ) -> None:
     random = np.random.default_rng(0)
-    weight = (20 * random.normal(size=200_000)).astype(dtype)
+    weight: np.ndarray[Any, Any] = (20 * random.normal(size=200_000)).astype(dtype)
     weight[random.random(len(weight)) < zeros] = 0
     path = tmp_path / "model.onnx"
     path.write_bytes(b"layer.name" * 100 + weight.tobytes())

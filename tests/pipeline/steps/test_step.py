@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,7 +55,7 @@ def sparsity(masks: dict[str, torch.Tensor]) -> float:
     return 1 - kept / sum(m.numel() for m in masks.values())
 
 
-TUNED = {
+TUNED: dict[str, Any] = {
     "criterion": "woodtaylor",
     "recompute": 2,
     "gradients": 300,
