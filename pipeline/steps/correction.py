@@ -26,7 +26,7 @@ FAR = 0.5
 """Divergence in nats below which weights move more slowly, in proportion to it (a heuristic). Adam
 moves each weight by about the rate in a step, whatever is to be gained."""
 
-SLOWER, ATTEMPTS = 4, 3
+SLOWER, ATTEMPTS = 4, 2
 """How many times as slowly the next attempt is made where one gained nothing, and how many there
 are: heuristics."""
 
