@@ -52,10 +52,9 @@ def _search_flags(command: Command) -> Command:
 @result_files
 @output_options
 def command(**options: Any) -> int:
-    """Find the smallest, fastest or most accurate model that meets targets, by trials: each is a
-    run with a sparsity of its own, and one that is hopeless is given up. --max-accuracy-drop,
-    --target-latency-ms, --target-speedup and --target-macs are the targets; every model that is
-    chosen passes the other gates too.
+    """Find the smallest, fastest or most accurate model that meets targets, by trials: runs that
+    differ in sparsity. Targets are --max-accuracy-drop, --target-latency-ms, --target-speedup and
+    --target-macs; what is chosen passes the other gates too.
 
     Exit codes: 0 found, 2 bad input, 3 nothing meets the targets, 130 interrupted.
     """

@@ -13,13 +13,12 @@ class SearchSettings(Section):
 
     goal: Rule | None = Field(
         None,
-        description="which model that meets the targets is best: smallest, fastest, most-accurate; "
-        "default: most-accurate with a target of time or MACs, else smallest",
+        description="smallest, fastest or most-accurate; default: by the target",
     )
     target_latency_ms: float | None = Field(
-        None, gt=0, description="p50 in ms at the first batch size, to stay under and come near to"
+        None, gt=0, description="p50 in ms at the first batch size"
     )
     target_macs: float | None = Field(
-        None, gt=0, lt=1, description="share of the dense MACs that is left, nonzero weights' alone"
+        None, gt=0, lt=1, description="share of the dense MACs that is left"
     )
     trials: int = Field(12, gt=0, le=99, description="runs at most")
