@@ -149,7 +149,7 @@ def test_network_that_cannot_be_followed_is_one_line(expression, words, tmp_path
     assert all(word in result.stderr for word in words), result.stderr
 
 
-def test_width_that_the_code_counts_on_stays_and_is_named(tmp_path):
+def test_width_that_the_code_counts_on_stays_and_is_named(tmp_path, monkeypatch):
     x = "self.b(self.a(x).reshape(x.shape[0], 8, 36).view(x.shape[0], 8, 6, 6))"
     source = FACTORY.format(x).replace("nn.Conv2d(8, 8, 3)", "nn.Conv2d(8, 12, 3)")
     (tmp_path / "net.py").write_text(source.replace("nn.Linear(8, 10)", "nn.Linear(12, 10)"))
@@ -159,5 +159,6 @@ def test_width_that_the_code_counts_on_stays_and_is_named(tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "the channels of a.weight stay" in result.stderr
-    module: Any = package.load(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    module: Any = package.load("run")
     assert module.a.out_channels == 8
