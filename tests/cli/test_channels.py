@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors import safe_open
 from torch import nn
 
 import wfpipe as package
-from wfpipe.tests.cli.program import wfpipe
+from wfpipe.tests.cli.program import start, wfpipe
 
 QUICK = [
     "--pattern", "channel", "--set", "prune.gradients=16", "--set", "prune.refit_samples=64",
@@ -76,16 +77,20 @@ def test_loaded_module_gives_the_outputs_of_the_file_and_states_its_shapes(run):
         assert stated == {name: list(file.get_tensor(name).shape) for name in file.keys()}  # noqa: SIM118
 
 
-def test_run_that_is_continued_ends_with_the_same_bits(run, tmp_path):
-    from wfpipe.pipeline.runs.state import load_state
-
-    whole = load_state(run / "checkpoint.pt")
-    assert [event["event"] for event in whole.history] == ["dense", *["prune", "epoch"] * 2]
-    result = wfpipe(*JOB, "--out", "run", folder=tmp_path)
-    assert result.returncode == 0
-    again = load_state(tmp_path / "run" / "checkpoint.pt")
-    for name, value in whole.model.items():
-        assert torch.equal(value, again.model[name]), name
+def test_run_that_is_killed_and_continued_ends_with_the_same_bits(run, tmp_path):
+    process = start(*JOB, "--out", "run", folder=tmp_path)
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 600
+    while not log.exists() or len(log.read_text().splitlines()) < 3:  # dense, prune, epoch
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    result = wfpipe("prune-and-export", "--out", "run", "--resume", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name in ("pruned.safetensors", "masks.safetensors", "model.onnx"):
+        assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), name
 
 
 def test_what_channels_have_left_is_pruned_by_a_second_pattern(tmp_path):
@@ -144,7 +149,7 @@ def test_network_that_cannot_be_followed_is_one_line(expression, words, tmp_path
     assert all(word in result.stderr for word in words), result.stderr
 
 
-def test_width_that_the_code_counts_on_stays_and_is_named(tmp_path):
+def test_width_that_the_code_counts_on_stays_and_is_named(tmp_path, monkeypatch):
     x = "self.b(self.a(x).reshape(x.shape[0], 8, 36).view(x.shape[0], 8, 6, 6))"
     source = FACTORY.format(x).replace("nn.Conv2d(8, 8, 3)", "nn.Conv2d(8, 12, 3)")
     (tmp_path / "net.py").write_text(source.replace("nn.Linear(8, 10)", "nn.Linear(12, 10)"))
@@ -154,5 +159,6 @@ def test_width_that_the_code_counts_on_stays_and_is_named(tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "the channels of a.weight stay" in result.stderr
-    module: Any = package.load(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    module: Any = package.load("run")
     assert module.a.out_channels == 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,54 +30,50 @@ class Rules:
 
 
 class _Sizes:
-    """The lengths of axes while groups go, and the costs that come of them."""
+    """The lengths of axes while groups go, and the costs that come of them.
+
+    Groups of one width reach the same axes equally often: so what they free depends on how many
+    go, and not on which.
+    """
 
     def __init__(self, groups: Groups, rules: Rules, keep: Tensor) -> None:
-        self.groups, self.rules = groups, rules
-        self.names = [name for name in groups.names() if name in rules.costs]
-        self.axes: list[Axis] = []
-        self.reach: list[Tensor] = []
+        self._rules = rules
+        self._shapes = {name: list(groups.shapes[name]) for name in groups.names()}
+        for (name, axis), stays in groups.kept(keep).items():
+            self._shapes[name][axis] = int(stays.sum())
+        one = [int((groups.widths == width).nonzero()[0]) for width in range(len(groups.produced))]
+        self.times: list[dict[str, dict[int, int]]] = [{} for _ in one]
         for (name, axis), found in groups.members.items():
-            reached = found[found >= 0]
-            self.axes.append((name, axis))
-            self.reach.append(torch.bincount(reached, minlength=groups.count))
-        self.lengths = {key: int(stays.sum()) for key, stays in groups.kept(keep).items()}
-        self.times = dict(zip(self.axes, self.reach, strict=True))
+            counts = torch.bincount(found[found >= 0], minlength=groups.count)
+            for width, group in enumerate(one):
+                if number := int(counts[group]):
+                    self.times[width].setdefault(name, {})[axis] = number
+
+    def length(self, axis: Axis) -> int:
+        """Return the present length of an axis."""
+        return self._shapes[axis[0]][axis[1]]
 
     def total(self) -> float:
         """Return the costs of what is there."""
-        return self.rules.fixed + sum(
-            self.rules.costs[name] * self._entries(name) for name in self.names
-        )
+        costs, shapes = self._rules.costs, self._shapes
+        inside = (costs[name] * math.prod(shapes[name]) for name in shapes if name in costs)
+        return self._rules.fixed + sum(inside)
 
-    def freed(self, chosen: Tensor) -> float:
-        """Return the costs that go when groups, numbers ``Int64[n]`` of one width, go."""
-        before = after = 0.0
-        for name in self.names:
-            cut = {
-                axis: int(self.times[name, axis][chosen].sum())
-                for other, axis in self.axes
-                if other == name
-            }
-            if any(cut.values()):
-                before += self.rules.costs[name] * self._entries(name)
-                after += self.rules.costs[name] * self._entries(name, cut)
-        return before - after
+    def freed(self, width: int, count: int) -> float:
+        """Return the costs that go when so many groups of a width go."""
+        saved = 0.0
+        for name, cut in self.times[width].items():
+            if name in self._rules.costs:
+                shape = self._shapes[name]
+                after = [n - count * cut.get(axis, 0) for axis, n in enumerate(shape)]
+                saved += self._rules.costs[name] * (math.prod(shape) - math.prod(after))
+        return saved
 
-    def remove(self, chosen: Tensor) -> None:
-        """Take the groups out."""
-        for key in self.axes:
-            self.lengths[key] -= int(self.times[key][chosen].sum())
-
-    def _entries(self, name: str, cut: Mapping[int, int] | None = None) -> int:
-        shape = list(self.groups.shapes[name])
-        for other, axis in self.axes:
-            if other == name:
-                shape[axis] = self.lengths[name, axis] - (cut or {}).get(axis, 0)
-        entries = 1
-        for length in shape:
-            entries *= length
-        return entries
+    def remove(self, width: int, count: int) -> None:
+        """Take groups of a width out."""
+        for name, cut in self.times[width].items():
+            for axis, number in cut.items():
+                self._shapes[name][axis] -= count * number
 
 
 def cost(groups: Groups, rules: Rules, keep: Tensor) -> float:
@@ -101,25 +98,33 @@ def choose(losses: Tensor, groups: Groups, rules: Rules, keep: Tensor, target: f
         ValueError: when so little cannot be left, with the least that can.
     """
     keep, sizes = keep.clone(), _Sizes(groups, rules, keep)
-    waiting = {w: _in_order(losses, groups, keep, w) for w in range(len(groups.produced))}
-    left = sizes.total()
-    while left > target:
-        best, least = None, float("inf")
-        for width, queue in waiting.items():
-            bundle = _next(queue, sizes, width)
-            if bundle is None:
-                continue
-            freed = sizes.freed(bundle)
-            price = float(losses[bundle].sum()) / freed if freed > 0 else float("inf")
-            if best is None or price < least:
-                best, least = (width, bundle, freed), price
-        if best is None:
+    waiting = [_in_order(losses, groups, keep, width) for width in range(len(groups.produced))]
+    sharing = [
+        [other for other, names in enumerate(sizes.times) if names.keys() & own.keys()]
+        for own in sizes.times
+    ]
+
+    def offer(width: int) -> tuple[float, int] | None:
+        count = _next(waiting[width], sizes, groups, rules, width)
+        if not count:
+            return None
+        freed = sizes.freed(width, count)
+        price = float(losses[waiting[width][:count]].sum()) / freed if freed > 0 else math.inf
+        return price, count
+
+    offers = [offer(width) for width in range(len(waiting))]
+    while (left := sizes.total()) > target:
+        open_ = [(each[0], width) for width, each in enumerate(offers) if each is not None]
+        if not open_:
             raise ValueError(f"at least {left:.6g} is left of the costs, wanted {target:.6g}")
-        width, bundle, freed = best
-        keep[bundle] = False
-        sizes.remove(bundle)
-        waiting[width] = waiting[width][len(bundle) :]
-        left -= freed
+        width = min(open_)[1]
+        best = offers[width]
+        assert best is not None
+        keep[waiting[width][: best[1]]] = False
+        sizes.remove(width, best[1])
+        waiting[width] = waiting[width][best[1] :]
+        for other in sharing[width]:
+            offers[other] = offer(other)
     return keep
 
 
@@ -129,17 +134,14 @@ def _in_order(losses: Tensor, groups: Groups, keep: Tensor, width: int) -> Tenso
     return numbers[torch.argsort(losses[numbers], stable=True)]
 
 
-def _next(queue: Tensor, sizes: _Sizes, width: int) -> Tensor | None:
-    """Return the groups of a width that go together; None where none may."""
-    groups, rules = sizes.groups, sizes.rules
+def _next(queue: Tensor, sizes: _Sizes, groups: Groups, rules: Rules, width: int) -> int:
+    """Return how many groups of a width go together; 0 where none may."""
     everything = int((groups.widths == width).sum())
-    spare = len(queue) - max(1, -int(-rules.least * everything // 1))
-    axis = groups.produced[width]
-    length = sizes.lengths[axis]
-    channels = 0
+    spare = len(queue) - max(1, math.ceil(rules.least * everything))
+    name, axis = groups.produced[width]
+    each, length = sizes.times[width][name][axis], sizes.length((name, axis))
     for count in range(1, spare + 1):
-        channels += int(sizes.times[axis][queue[count - 1]])
-        rest = length - channels
+        rest = length - count * each
         if rest >= rules.multiple and rest % rules.multiple == 0:
-            return queue[:count]
-    return None
+            return count
+    return 0
