@@ -15,8 +15,9 @@ from ...models.weights import fit_state_dict, read_state_dict
 from ...support.errors import InputError
 from ..runs.directory import RunDirectory
 
-INPUT_SHAPE, CLASSES = "wfpipe.input_shape", "wfpipe.classes"
-"""Metadata of ``pruned.safetensors`` that tell how its network is built."""
+STATED = "wfpipe"
+"""The metadata of ``pruned.safetensors``, JSON with ``input_shape`` of a sample, ``classes``, and
+``shapes`` by name. It is one entry, as safetensors writes several in an order of chance."""
 
 
 def load(run: str | Path) -> nn.Module:
@@ -70,8 +71,8 @@ def _stated(path: Path) -> tuple[tuple[int, ...], int]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata: dict[str, Any] = file.metadata() or {}
-        shape = json.loads(metadata[INPUT_SHAPE])
-        classes = json.loads(metadata[CLASSES])
+        stated = json.loads(metadata[STATED])
+        shape, classes = stated["input_shape"], stated["classes"]
         numbers = [*shape, classes]
         if not all(isinstance(n, int) and 0 < n < 1 << 24 for n in numbers):
             raise ValueError("no sizes")

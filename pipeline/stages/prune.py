@@ -25,7 +25,7 @@ from ..training.distillation import Loss, distilling, label_loss
 from ..training.evaluate import accuracy
 from ..training.finetune import Span, train_epoch
 from ..training.optimizer import build_optimizer
-from .load import CLASSES, INPUT_SHAPE
+from .load import STATED
 from .opening import Job
 from .small import small_network
 
@@ -186,11 +186,11 @@ def _write_result(job: Job) -> None:
     weights = {name: _plain(value) for name, value in small.state_dict().items()}
     masks = {name: _plain(mask) for name, mask in job.state.masks.items()}
     stated = {
-        INPUT_SHAPE: json.dumps(job.data.preprocessing.shape),
-        CLASSES: json.dumps(job.data.classes),
-        "wfpipe.shapes": json.dumps({name: list(value.shape) for name, value in weights.items()}),
+        "input_shape": job.data.preprocessing.shape,
+        "classes": job.data.classes,
+        "shapes": {name: list(value.shape) for name, value in weights.items()},
     }
-    write_bytes(job.directory.weights, save(weights, stated))
+    write_bytes(job.directory.weights, save(weights, {STATED: json.dumps(stated)}))
     write_bytes(job.directory.masks, save(masks))
 
 

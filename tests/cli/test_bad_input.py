@@ -126,7 +126,7 @@ CASES: dict[str, Case] = {
     "unknown model": (lambda _: ["--model", "resnet-20"], ["'resnet-20'", "'resnet20'"]),
     "unknown data set": (lambda _: ["--data", "digit"], ["'digit'", "'digits'"]),
     "unknown criterion": (lambda _: ["--criterion", "woodfish"], ["'woodfisher'"]),
-    "unknown pattern": (lambda _: ["--pattern", "unstructred"], ["unstructured, N:M"]),
+    "unknown pattern": (lambda _: ["--pattern", "unstructred"], ["unstructured, channel, N:M"]),
     "pattern that keeps more than there is": (lambda _: ["--pattern", "4:2"], ["'4:2'", "N < M"]),
     "pattern that fits no layer": (lambda _: ["--pattern", "3:7"], ["3:7", "multiple of 7"]),
     "sparsity that a pattern does not have": (
