@@ -63,11 +63,7 @@ def prune_and_export(
     """
     reporter = reporter or Silent()
     if resume and baseline is None and _complete(directory):
-        reporter.say("the run is complete: this is its report")
-        report = read_report(directory.report)
-        if sign is not None and report.ships is not None:
-            package_run(directory, reporter, sign)
-        return report
+        return _report_again(directory, reporter, sign)
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
     job.watch = watch or job.watch
     if baseline is not None:
@@ -103,6 +99,15 @@ def _plan(job: Job) -> Planned:
     settings = job.recipe.validate_
     sessions = session_settings(settings, job.placement.device)
     return plan(job.data, settings, sessions, job.weights.values(), all_shapes=False)
+
+
+def _report_again(directory: RunDirectory, reporter: Reporter, sign: SigningKey | None) -> Report:
+    """Return the report of a run that is complete; with a key the package is signed anew."""
+    reporter.say("the run is complete: this is its report")
+    report = read_report(directory.report)
+    if sign is not None and report.ships is not None:
+        package_run(directory, reporter, sign)
+    return report
 
 
 def _remember(job: Job, flags: dict[str, bool]) -> None:

@@ -104,6 +104,13 @@ def ancestors(nodes: Iterable[Node]) -> set[Node]:
     return found
 
 
+def argument(node: Node, name: str, default: Any) -> Any:
+    """Return an argument of an operation by its name in the operation's schema."""
+    schema = [each.name for each in node.target._schema.arguments]  # type: ignore[union-attr]
+    place = schema.index(name) if name in schema else len(node.args)
+    return node.args[place] if place < len(node.args) else node.kwargs.get(name, default)
+
+
 def size(node: Node) -> int:
     """Return the bytes of what a node gives, as captured; 0 where it is no tensor."""
     values = node.meta.get("val")

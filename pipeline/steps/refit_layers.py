@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from .refit_graph import Graph, ancestors
+from .refit_graph import Graph, ancestors, argument
 
 aten = torch.ops.aten
 
@@ -216,28 +215,19 @@ def _geometry(node: Node) -> Geometry | None:
     dimensions = len(_shape(node)) - 2
 
     def numbers(name: str, default: int) -> tuple[int, ...]:
-        given = _argument(node, name, default)
+        given = argument(node, name, default)
         values = tuple(given) if isinstance(given, list | tuple) else (given,)
         return values * dimensions if len(values) == 1 else values
 
-    padding = _argument(node, "padding", 0)
+    padding = argument(node, "padding", 0)
     return Geometry(
         "transposed" if transposed else "convolution",
         numbers("stride", 1),
         padding if isinstance(padding, str) else numbers("padding", 0),
         numbers("dilation", 1),
-        int(_argument(node, "groups", 1)),
+        int(argument(node, "groups", 1)),
         numbers("output_padding", 0) if transposed else (),
     )
-
-
-def _argument(node: Node, name: str, default: Any) -> Any:
-    """Return an argument of an operation by its name in the operation's schema."""
-    schema = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
-    position = schema.index(name)
-    if position < len(node.args):
-        return node.args[position]
-    return node.kwargs.get(name, default)
 
 
 def _reads(graph: Graph, node: Node, position: int) -> str | None:

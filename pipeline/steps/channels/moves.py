@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
+from ..refit_graph import argument
 from .labels import compact, varying
-from .walk import Value, Walk, argument, shape_of, taken_node, unknown
+from .walk import Value, Walk, shape_of, taken_node, unknown
 
 aten = torch.ops.aten
 

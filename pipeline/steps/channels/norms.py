@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from ..refit_graph import argument
 from .labels import along, compact
-from .walk import Value, Walk, argument, taken_node
+from .walk import Value, Walk, taken_node
 
 aten = torch.ops.aten
 

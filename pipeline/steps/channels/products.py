@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from ..refit_graph import argument
 from .labels import along, varying
-from .walk import Value, Walk, argument, nothing, shape_of, taken_node, unknown
+from .walk import Value, Walk, nothing, shape_of, taken_node, unknown
 
 aten = torch.ops.aten
 

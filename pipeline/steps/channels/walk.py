@@ -89,10 +89,3 @@ def taken_node(node: Node, place: int) -> Node:
     found = node.args[place]
     assert isinstance(found, Node)
     return found
-
-
-def argument(node: Node, name: str, default: Any) -> Any:
-    """Return an argument of an operation by its name in the operation's schema."""
-    schema = [each.name for each in node.target._schema.arguments]  # type: ignore[union-attr]
-    place = schema.index(name) if name in schema else len(node.args)
-    return node.args[place] if place < len(node.args) else node.kwargs.get(name, default)
