@@ -21,7 +21,7 @@ from ...support.files import write_bytes, write_json, write_text
 from ...support.progress import Reporter
 from ..pruning.choice.limits import bounds
 from ..pruning.tensors.layout import Layout
-from ..recipe.pattern import parse_pattern
+from ..recipe.pattern import CHANNEL, parse_pattern
 from ..recipe.recipe import Recipe
 from ..recipe.search import SearchSettings
 from ..runs.directory import RunDirectory
@@ -95,6 +95,11 @@ def find_targets(recipe: Recipe) -> Targets:
         raise InputError(
             "a search needs a target: --max-accuracy-drop, --target-latency-ms, --target-speedup "
             "or --target-macs"
+        )
+    if prune.pattern == CHANNEL:
+        raise InputError(
+            "a search varies zeros, not whole channels: take pattern unstructured or block, or "
+            "prune-and-export --pattern channel --set prune.max_macs=SHARE"
         )
     if parse_pattern(prune.pattern).kept:
         raise InputError(

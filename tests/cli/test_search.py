@@ -113,6 +113,7 @@ def test_nothing_that_meets_the_targets_is_exit_code_3_with_the_nearest(tmp_path
          ["prune.search.trails", "did you mean 'prune.search.trials'"]),
         (["--max-accuracy-drop", 1, "--set", "prune.search=3"], ["prune.search", "3"]),
         (["--max-accuracy-drop", 1, "--pattern", "2:4"], ["pattern 2:4 fixes the sparsity"]),
+        (["--max-accuracy-drop", 1, "--pattern", "channel"], ["not whole channels"]),
         (["--max-accuracy-drop", 1, "--sparsity", 0.5], ["No such option", "--sparsity"]),
         (["--max-accuracy-drop", 1, "--resume"], ["--resume needs --out"]),
         (["--max-accuracy-drop", 1, "--resume", "--out", "none"], ["none", "holds no run"]),
