@@ -13,7 +13,7 @@ from PIL import Image
 from ...support.errors import InputError
 from .augment import Box
 
-Kind = Literal["image", "features"]
+Kind = Literal["image", "features", "nest"]
 Values = npt.NDArray[Any]
 Item = Image.Image | Values
 
@@ -62,7 +62,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """The two splits of a data set as they come."""
+    """The two splits of a data set as they come; the kind ``"nest"`` is read in batches."""
 
     kind: Kind
     train: Split

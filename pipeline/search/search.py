@@ -18,6 +18,7 @@ from ...exporters.measuring.sizes import deflated_bytes
 from ...exporters.reporting.front_page import SEARCH_PAGE, render_front
 from ...support.errors import InputError
 from ...support.files import write_bytes, write_json, write_text
+from ...support.nests import each
 from ...support.progress import Reporter
 from ..pruning.choice.limits import bounds
 from ..pruning.tensors.layout import Layout
@@ -210,7 +211,7 @@ def dense_latency(job: Job) -> float:
     """Return the median latency of the dense file at the first batch size, in milliseconds."""
     settings = job.recipe.validate_
     sessions, batch = session_settings(settings, job.placement.device), settings.batches[0]
-    samples = real_samples(job.data, batch).numpy()
+    samples = each(lambda t: t.numpy(), real_samples(job.data, batch))
     with flushing(sessions.flush_denormals):
         times = measure_in_sittings(
             {"dense": lambda: open_session(job.directory.dense, sessions)}, samples,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ...support.nests import Nest
 from ..data.randomness import stream
 from ..pruning.refit.equations import Equations
 from ..pruning.refit.rows import fit_rows, ridge
@@ -36,7 +37,7 @@ class Refitter:
     It is remembered when this is made. ``dense`` has the values that it had then, by name.
     """
 
-    def __init__(self, module: nn.Module, example: Tensor) -> None:
+    def __init__(self, module: nn.Module, example: Nest) -> None:
         self._module = module
         self.dense = {name: value.clone() for name, value in all_values(module).items()}
         self.problem: str | None = None
@@ -66,7 +67,7 @@ class Refitter:
     def run(
         self,
         masks: Mapping[str, Tensor],
-        batches: Sequence[Tensor],
+        batches: Sequence[Nest],
         *,
         positions: int,
         seed: int,

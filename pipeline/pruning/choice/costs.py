@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from ..gradients.rows import evaluating
+from ..gradients.rows import evaluating, sample_count
 
 
-def weight_costs(module: nn.Module, names: Iterable[str], sample: Tensor) -> dict[str, float]:
+def weight_costs(module: nn.Module, names: Iterable[str], sample: Any) -> dict[str, float]:
     """Return the MACs of one weight of each layer for one sample.
 
     Every weight of a layer takes part once for each output position (each input position in
@@ -35,7 +35,7 @@ def weight_costs(module: nn.Module, names: Iterable[str], sample: Tensor) -> dic
     return costs
 
 
-def total_macs(module: nn.Module, sample: Tensor) -> float:
+def total_macs(module: nn.Module, sample: Any) -> float:
     """Return the MACs of all convolutions and linear layers for one sample.
 
     Arguments are those of :func:`weight_costs`.
@@ -58,7 +58,7 @@ def _layers(module: nn.Module) -> dict[nn.Module, _ConvNd | nn.Linear]:
 
 
 @torch.no_grad()
-def _uses(module: nn.Module, sample: Tensor) -> dict[_ConvNd | nn.Linear, float]:
+def _uses(module: nn.Module, sample: Any) -> dict[_ConvNd | nn.Linear, float]:
     """Return how often each weight of a layer is used for one sample."""
     layers = _layers(module)
     uses = dict.fromkeys(layers.values(), 0.0)
@@ -74,7 +74,7 @@ def _uses(module: nn.Module, sample: Tensor) -> dict[_ConvNd | nn.Linear, float]
         else:
             result = output[0] if isinstance(output, tuple) else output
             found = result.numel() / layer.out_features
-        uses[layer] += found / len(sample)
+        uses[layer] += found / sample_count(sample)
 
     handles = [layer.register_forward_hook(count, with_kwargs=True) for layer in layers]
     try:

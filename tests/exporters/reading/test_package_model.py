@@ -44,9 +44,9 @@ def value(
 def test_a_model_is_described_by_its_own_words() -> None:
     model = load_model(linear_model().SerializeToString(), "model")
     assert model.opset == 20
-    assert (model.input.name, model.input.dtype) == ("input", "float32")
-    assert model.input.shape == ("batch", 1, 4, 5)
-    assert model.output.shape == ("batch", 3)
+    assert (model.inputs[0].name, model.inputs[0].dtype) == ("input", "float32")
+    assert model.inputs[0].shape == ("batch", 1, 4, 5)
+    assert model.outputs[0].shape == ("batch", 3)
     assert model.preprocessing == preprocessing()
     assert model.class_names == CLASSES
     assert model.sparsity == 0.5
@@ -62,7 +62,7 @@ def test_a_model_without_words_is_described_by_nulls() -> None:
 def test_initializers_listed_among_the_inputs_are_no_inputs() -> None:
     proto = linear_model()
     proto.graph.input.append(value("fc.bias", [3]))
-    assert load_model(proto.SerializeToString(), "model").input.name == "input"
+    assert load_model(proto.SerializeToString(), "model").inputs[0].name == "input"
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x0a", b"\xff" * 100, b"PK\3\4aaaa"])
