@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...support.files import read_bytes
 from .parsing import parse_document
-from .score import ACCURACY, Score
+from .score import ACCURACY, Score, in_words
 
 _MOST = 2**62  # no count and no size is larger; a report may come from anywhere
 Count = Annotated[int, Field(ge=0, le=_MOST)]
@@ -71,6 +71,11 @@ class ModelFigures(_Figures):
     def metric(self) -> str:
         """The name of the metric that counts."""
         return next(iter(self.metrics), ACCURACY)
+
+    @property
+    def title(self) -> str:
+        """The metric that counts, in words."""
+        return in_words(self.metric)
 
     @property
     def score(self) -> Score | None:

@@ -54,6 +54,29 @@ class Score(BaseModel):
         change = self.value - dense.value
         return f"{change:+.2f} points" if self.is_share else f"{change:+.4g}"
 
+    def gap(self, other: Score) -> str:
+        """Return the difference to another without its sign."""
+        return self.change(other)[1:]
+
+    def same(self, other: Score) -> bool:
+        """Whether no difference would be shown."""
+        change = abs(self.value - other.value)
+        return round(change, 2) == 0 if self.is_share else float(f"{change:.4g}") == 0
+
+    def overlaps(self, other: Score) -> bool:
+        """Whether the 95 % intervals overlap; False where one is not known."""
+        ends = (self.low, self.high, other.low, other.high)
+        if None in ends:
+            return False
+        low, high, other_low, other_high = (end for end in ends if end is not None)
+        return low <= other_high and other_low <= high
+
+    def interval(self) -> str:
+        """Return the 95 % interval; nothing where it is not known."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"{shown(self.low, self.unit).removesuffix(' %')} to {shown(self.high, self.unit)}"
+
 
 def shown(value: float, unit: str) -> str:
     """Return a value of a metric with its unit."""

@@ -59,8 +59,10 @@ def run_in_fresh_process(path: Path, settings: SessionSettings, batch: Nest) -> 
     libraries = libraries_for(None).values() if file_uses_kernels(path) else ()
     with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
         samples = Path(folder) / "batch.npz"
-        arrays = dict(zip(names(batch, "0"), map(_as_stored, tensors(batch)), strict=True))
-        np.savez(samples, allow_pickle=False, **arrays)
+        arrays: dict[str, Any] = dict(
+            zip(names(batch, "0"), map(_as_stored, tensors(batch)), strict=True)
+        )
+        np.savez(samples, **arrays)
         request = {
             "model": str(path.resolve()),
             "batch": str(samples),

@@ -90,7 +90,8 @@ def main() -> int:
             if arguments.out:
                 kept.append(outputs)
         if arguments.out:
-            np.savez(arguments.out, **{key: np.stack([o[key] for o in kept]) for key in kept[0]})
+            stacked: dict[str, Any] = {k: np.stack([o[k] for o in kept]) for k in kept[0]}
+            np.savez(arguments.out, **stacked)
     except Exception as error:  # a manifest that was edited can fail anywhere
         print(f"infer.py: {one_line(error)}", file=sys.stderr)
         return 2
@@ -199,7 +200,7 @@ def samples(inputs: list[str], manifest: dict[str, Any]) -> Iterator[tuple[str, 
                 raise InputError(f"no images in folder {path}")
         for file in files:
             if file.suffix.lower() == ".npz":
-                yield from together(file, manifest)
+                yield from named_arrays(file, manifest)
             elif file.suffix.lower() == ".npy":
                 yield from arrays(file, manifest)
             else:
@@ -226,7 +227,7 @@ def arrays(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, Sample]]
         yield name, {spec["name"]: sample}
 
 
-def together(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
+def named_arrays(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
     """Yield the samples of an .npz file: an array for each input of the model, by name."""
     found = load(path)
     missing = [spec["name"] for spec in manifest["inputs"] if spec["name"] not in found]

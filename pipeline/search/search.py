@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...exporters.documents.export_names import Rule
+from ...exporters.documents.score import ACCURACY
 from ...exporters.documents.search import SEARCH_FILE, Search, Targets, Trial, read_search
 from ...exporters.judging.trial_choice import choose_trial, figures_in_words, why_chosen
 from ...exporters.measuring.denormals import flushing
@@ -25,6 +26,7 @@ from ..pruning.tensors.layout import Layout
 from ..recipe.pattern import CHANNEL, parse_pattern
 from ..recipe.recipe import Recipe
 from ..recipe.search import SearchSettings
+from ..recipe.task import CLASSIFICATION
 from ..runs.directory import RunDirectory
 from ..stages.export import dense_stage, real_samples
 from ..stages.latency import check_kernels
@@ -89,6 +91,11 @@ def find_targets(recipe: Recipe) -> Targets:
         "target-macs": wanted.target_macs,
     }
     names = [f"--{name}" for name, value in given.items() if value is not None]
+    if recipe.task.kind != CLASSIFICATION or recipe.task.metric not in (None, ACCURACY):
+        raise InputError(
+            f"a search holds accuracy, which task {recipe.task.kind} has not as its metric: prune "
+            "with prune-and-export and gates.max_metric_drop"
+        )
     drop = recipe.gates.max_accuracy_drop
     if len(names) > 1:
         raise InputError(f"{' and '.join(names)} exclude each other: leave one")
