@@ -216,7 +216,8 @@ def arrays(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, Sample]]
     array = load(path)
     if not isinstance(array, np.ndarray):
         raise InputError(f"cannot read {path}: it holds several arrays")
-    images = array.dtype == np.uint8 and array.ndim in (3, 4) and spec["dtype"] == "float32"
+    images = array.dtype == np.uint8 and array.ndim in (3, 4) and array.size > 0
+    images = images and spec["dtype"] == "float32"
     if not images:
         array = typed(array, spec, str(path))
     for index, sample in enumerate(array):
@@ -253,7 +254,7 @@ def typed(array: Array, spec: dict[str, Any], name: str) -> Array:
     """Return prepared inputs in the type of the model's input."""
     wanted = np.dtype(spec["dtype"])
     kinds = "f" if wanted.kind == "f" else "iub"
-    if not array.size or array.dtype.kind not in kinds or array.ndim < len(spec["shape"]):
+    if not array.size or array.dtype.kind not in kinds or array.ndim < min(2, len(spec["shape"])):
         what = "uint8 images or float inputs" if wanted.kind == "f" else f"{wanted} inputs"
         raise InputError(f"{name} must hold {what}, got {array.dtype} {array.shape}")
     return array.astype(wanted)

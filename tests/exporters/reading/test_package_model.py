@@ -83,6 +83,7 @@ def test_what_is_no_model_is_refused(content: bytes) -> None:
         ("wfpipe.class_names", "[1, 2, 3]"),
         ("wfpipe.class_names", '["\\ud800"]'),
         ("wfpipe.class_names", "[" * 100_000),
+        ("wfpipe.output", "no such output"),
         ("wfpipe.sparsity", "much"),
         ("wfpipe.sparsity", "nan"),
         ("wfpipe.sparsity", "1.5"),
@@ -95,19 +96,25 @@ def test_metadata_that_means_nothing_is_refused(key: str, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_of_two_inputs_or_outputs_is_refused() -> None:
+def test_inputs_and_outputs_are_read_in_order() -> None:
     left, right, total = (value(name, ["batch", 3]) for name in ("a", "b", "c"))
-    with pytest.raises(InputError, match="has 2 inputs and 1 outputs"):
-        load(one_node("Add", inputs=[left, right], outputs=[total]))
-    with pytest.raises(InputError, match="has 1 inputs and 2 outputs"):
-        load(one_node("Split", inputs=[left], outputs=[right, total], num_outputs=2, axis=1))
+    model = load(one_node("Add", inputs=[left, right], outputs=[total]))
+    assert [spec.name for spec in model.inputs] == ["a", "b"]
+    model = load(one_node("Split", inputs=[left], outputs=[right, total], num_outputs=2, axis=1))
+    assert [spec.name for spec in model.outputs] == ["b", "c"]
+
+
+def test_a_model_without_inputs_or_with_very_many_is_refused() -> None:
+    names = [value(f"x{number}", ["batch", 3]) for number in range(65)]
+    with pytest.raises(InputError, match=r"has 65 inputs and 1 outputs: .* 1 to 64 of each"):
+        load(one_node("Sum", inputs=names, outputs=[value("b", ["batch", 3])]))
 
 
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (value("a", ["batch", 3], TensorProto.DOUBLE), "must be a float32 batch"),
-        (value("a", []), "must be a float32 batch"),
+        (value("a", ["batch", 3], TensorProto.DOUBLE), "must be a batch of float32, int64"),
+        (value("a", []), "must be a batch of float32, int64"),
         (value("a", [4, 3]), "takes 4 samples at once"),
         (value("a", None), "has no shape"),
         (helper.make_tensor_sequence_value_info("a", 1, [1]), "is not a tensor of a known type"),
