@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from wfpipe.exporters.reading.package_model import load_model
+from wfpipe.exporters.reading.package_model import PackableModel, load_model
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import (
     CLASSES,
@@ -17,7 +17,7 @@ from wfpipe.tests.exporters.package_samples import (
 )
 
 
-def load(model: onnx.ModelProto) -> object:
+def load(model: onnx.ModelProto) -> PackableModel:
     return load_model(model.SerializeToString(), "model 'a.onnx'")
 
 

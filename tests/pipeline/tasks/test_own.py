@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,12 +58,13 @@ def test_example_of_the_docs_learns_measures_and_gives_rows(tmp_path: Path) -> N
     after = evaluate(module, [(x, targets)], place("cpu"), task)
     assert task.metric == "recall"
     assert after.value > before.value + 10
-    weights = {"body.weight": module.body.weight}
+    weight = module.get_parameter("body.weight")
+    weights = {"body.weight": weight}
     batches = [(x[i : i + 1], {k: v[i : i + 1] for k, v in targets.items()}) for i in range(20)]
     keep = torch.ones(120, dtype=torch.bool)
     G = collect_gradients(module, weights, batches, task.loss, rows=20, keep=keep)
     loss = task.loss(module(x[:1]), batches[0][1])
-    (row,) = torch.autograd.grad(loss, module.body.weight)
+    (row,) = torch.autograd.grad(loss, weight)
     torch.testing.assert_close(G[0], row.flatten())
 
 
@@ -88,7 +90,7 @@ def test_tasks_that_cannot_be_used_are_refused(body: str, cause: str, tmp_path: 
 
 
 @pytest.mark.parametrize("call", [lambda n, a, b: n((a, b)), lambda n, a, b: n({"y": b, "x": a})])
-def test_networks_take_tuples_and_mappings_as_arguments(call: Callable[..., object]) -> None:
+def test_networks_take_tuples_and_mappings_as_arguments(call: Callable[..., Any]) -> None:
     class Minus(nn.Module):
         def forward(self, x, y):
             return [x - y, None]
