@@ -27,6 +27,7 @@ from ..runs.state import Event, State, check_state, digest_tensors, load_state
 from ..steps.channels.channels import find_channels
 from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
+from .colours import match_channels
 
 
 @dataclass
@@ -71,6 +72,7 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     placement = place(recipe.run.device, recipe.finetune.precision)
     data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
     module = _open_model(recipe, data, reporter)
+    data = match_channels(module, data, reporter)
     check_outputs(module, data, training=recipe.finetune.epochs > 0)
     placement.network(module)
     weights = find_weights(module, recipe.prune, reporter)
