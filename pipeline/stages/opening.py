@@ -27,6 +27,7 @@ from ..runs.state import Event, State, check_state, digest_tensors, load_state
 from ..steps.channels.channels import find_channels
 from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
+from .colours import match_channels
 
 
 @dataclass
@@ -70,7 +71,8 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     """
     placement = place(recipe.run.device, recipe.finetune.precision)
     data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
-    module = _open_model(recipe, data)
+    module = _open_model(recipe, data, reporter)
+    data = match_channels(module, data, reporter)
     check_outputs(module, data, training=recipe.finetune.epochs > 0)
     placement.network(module)
     weights = find_weights(module, recipe.prune, reporter)
@@ -185,21 +187,24 @@ def _scores(module: nn.Module, inputs: torch.Tensor, mode: str) -> torch.Tensor:
     return outputs
 
 
-def _open_model(recipe: Recipe, data: Data) -> nn.Module:
-    module = load_model(
+def _open_model(recipe: Recipe, data: Data, reporter: Reporter) -> nn.Module:
+    model = load_model(
         recipe.model.name,
         recipe.model.weights,
         input_shape=data.preprocessing.shape,
         classes=data.classes,
         options=recipe.model.options,
+        averaged=recipe.model.ema,
         seed=stream(recipe.run.seed, "weights"),
-    ).module
-    if any(parameter.is_inference() for parameter in module.parameters()):
+    )
+    for note in model.notes:
+        reporter.say(f"weights: {note}")
+    if any(parameter.is_inference() for parameter in model.module.parameters()):
         raise InputError(
             f"model {recipe.model.name!r} was built under torch.inference_mode() and cannot be "
             "trained: build it outside"
         )
-    return module
+    return model.module
 
 
 def _fingerprint(module: nn.Module, data: Data) -> dict[str, Any]:
