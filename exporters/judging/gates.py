@@ -60,8 +60,9 @@ def check_gates(
         dense: figures of the file compared against.
         pruned: figures of the file that ships.
         speedup: dense p50 / pruned p50 by batch size, the first batch size first.
-        sparsity: pruned / total, as counted in the file.
-        weights: the total that ``sparsity`` is a share of.
+        sparsity: zeros / total over all weights of the file, pruned or not, those that went with
+            whole channels counted as zeros.
+        weights: that total.
         max_accuracy_drop: dense less pruned accuracy, in percentage points.
         max_latency_ms: p50 of the pruned file at the first batch size, in milliseconds.
         min_speedup: ratio of the medians at the first batch size.

@@ -75,7 +75,8 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     data = match_channels(module, data, reporter)
     check_outputs(module, data, training=recipe.finetune.epochs > 0)
     placement.network(module)
-    weights = find_weights(module, recipe.prune, reporter)
+    sample = placement.tensor(next(iter(data.test_batches(batch=2)))[0])
+    weights = find_weights(module, recipe.prune, reporter, sample)
     channels = None
     if recipe.prune.pattern == CHANNEL:
         channels = find_channels(module, weights, data, recipe.prune, placement, reporter)
