@@ -16,12 +16,13 @@ from torch.nn.parameter import is_lazy
 
 from ..support.errors import InputError, unknown
 from .digits_cnn import DigitsCnn
+from .fitting import fit_state_dict
 from .mlp import Mlp
 from .mobilenet_v1 import MobileNetV1
 from .resnet import resnet18, resnet50
 from .resnet_cifar import CifarResNet
 from .sources import build_from_factory, build_from_library, is_factory
-from .weights import fit_state_dict, read_state_dict
+from .weights import read_weights
 
 _LIBRARIES = ("timm", "torchvision")
 _OTHER_FORMS = "Other forms: timm:NAME, torchvision:NAME, FILE.py:FACTORY."
@@ -34,11 +35,13 @@ class LoadedModel:
 
     ``name`` is as given. ``weights`` is ``"built-in"`` (the model, or its factory, brought them),
     ``"pretrained"`` (the library of the model brought them), ``"random"``, or the path as given.
+    ``notes`` say which of a file's tensors were taken, and how, where that is not plain.
     """
 
     module: nn.Module
     name: str
     weights: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def load_model(
     input_shape: tuple[int, ...],
     classes: int,
     options: Mapping[str, Any] | None = None,
+    averaged: bool = True,
     seed: int = 0,
 ) -> LoadedModel:
     """Build the network ``name`` and give it its weights.
@@ -89,6 +93,7 @@ def load_model(
             pixels for an image network, anything for ``mlp``.
         classes: number of classes.
         options: arguments of a built-in network, such as ``hidden`` for ``mlp``.
+        averaged: whether an exponential moving average in a weights file is taken.
         seed: fixes random weights.
 
     Raises:
@@ -103,12 +108,24 @@ def load_model(
         torch.manual_seed(seed)
         module = _build(name, weights == "pretrained", input_shape, classes, options or {})
     _settle(module, name)
+    notes: tuple[str, ...] = ()
     if name == "digits-cnn" and weights is None:
         with as_file(files(__package__).joinpath("digits_cnn.safetensors")) as path:
-            fit_state_dict(module, read_state_dict(path), f"weights file {str(path)!r}")
+            load_weights(module, path)
     elif weights not in (None, "random", "pretrained"):
-        fit_state_dict(module, read_state_dict(Path(weights)), f"weights file {weights!r}")
-    return LoadedModel(module, name, weights or "built-in")
+        notes = load_weights(module, Path(weights), averaged=averaged)
+    return LoadedModel(module, name, weights or "built-in", notes)
+
+
+def load_weights(module: nn.Module, path: Path, *, averaged: bool = True) -> tuple[str, ...]:
+    """Give ``module`` the weights of a file; return what a user is told of them.
+
+    Raises:
+        InputError: when the file cannot be read, or does not fit.
+    """
+    weights = read_weights(path, averaged=averaged)
+    source = f"weights file {str(path)!r}"
+    return weights.notes + fit_state_dict(module, weights.tensors, source, averaged=averaged)
 
 
 def _library_and_name(name: str) -> tuple[str, str] | None:

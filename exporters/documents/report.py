@@ -169,6 +169,13 @@ class LayerFigures(_Figures):
         return self
 
 
+class DenseWeight(_Figures):
+    """A weight of the file that holds no zero, and how many numbers it has."""
+
+    name: str
+    weights: Count
+
+
 class Environment(_Figures):
     """On what the figures were measured."""
 
@@ -201,6 +208,13 @@ class Report(_Figures):
         default=None, description="SHA-256 of the labels and of some samples of the test split"
     )
     sparsity: Share
+    file_sparsity: Share | None = Field(
+        default=None, description="zeros / total over all matrix-shaped weights of the file"
+    )
+    file_weights: Count | None = Field(default=None, description="that total")
+    stays_dense: list[DenseWeight] = Field(
+        default_factory=list, description="weights of the file without a zero"
+    )
     dense: ModelFigures
     pruned: ModelFigures
     speedup: dict[BatchSize, Speedup] = Field(description="by batch size")

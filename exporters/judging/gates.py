@@ -63,8 +63,9 @@ def check_gates(
         dense: figures of the file compared against.
         pruned: figures of the file that ships.
         speedup: dense p50 / pruned p50 by batch size, the first batch size first.
-        sparsity: pruned / total, as counted in the file.
-        weights: the total that ``sparsity`` is a share of.
+        sparsity: zeros / total over all weights of the file, pruned or not, those that went with
+            whole channels counted as zeros.
+        weights: that total.
         max_accuracy_drop: dense less pruned, in percentage points, of the metric that counts.
         max_metric_drop: by how much that metric may be worse, whatever its unit.
         max_latency_ms: p50 of the pruned file at the first batch size, in milliseconds.

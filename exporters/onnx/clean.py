@@ -57,6 +57,7 @@ def restore_names(model: onnx.ModelProto, parameters: Mapping[str, Tensor]) -> N
 
     A linear layer on an input of three or more dimensions becomes a MatMul whose weight is the
     transposed parameter, folded by the exporter under a made-up name. It is known by its content.
+    Where the exporter wrote it several times, as it does for each step of a recurrence, one stays.
 
     Args:
         model: the graph, its weights as exported.
@@ -64,10 +65,14 @@ def restore_names(model: onnx.ModelProto, parameters: Mapping[str, Tensor]) -> N
     """
     taken = {tensor.name for tensor in model.graph.initializer}
     unnamed: dict[tuple[tuple[int, ...], bytes], TensorProto] = {}
+    again: dict[str, str] = {}
     for tensor in model.graph.initializer:
         floats = tensor.data_type == TensorProto.FLOAT
         if tensor.name not in parameters and floats and len(tensor.dims) == 2:
-            unnamed.setdefault((tuple(tensor.dims), tensor.raw_data), tensor)
+            first = unnamed.setdefault((tuple(tensor.dims), tensor.raw_data), tensor)
+            if first is not tensor:
+                again[tensor.name] = first.name
+    _share(model.graph, again)
     for name, parameter in parameters.items():
         if name in taken or parameter.dim() != 2:
             continue
@@ -92,6 +97,19 @@ def set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str], version: s
     model.producer_name = "wfpipe"
     model.producer_version = version
     onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
+
+
+def _share(graph: GraphProto, again: Mapping[str, str]) -> None:
+    """Let nodes read the first of tensors with the same content, and drop the others."""
+    if not again:
+        return
+    for inner in graphs(graph):
+        for node in inner.node:
+            for index, name in enumerate(node.input):
+                node.input[index] = again.get(name, name)
+    kept = [tensor for tensor in graph.initializer if tensor.name not in again]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _rename(graph: GraphProto, old: str, new: str) -> None:

@@ -23,6 +23,8 @@ from .capture import (
     output_names,
 )
 from .clean import clean_zeros, name_batch, restore_names, set_metadata, strip_traces
+from .put_together import put_together
+from .stored_forms import name_weights
 
 SIZE_LIMIT = 2**31 - 1
 """The most bytes that one protobuf message, and so one ONNX file, can hold."""
@@ -72,7 +74,10 @@ def export_onnx(
         task.advance()
         strip_traces(model)
         name_batch(model)
-        restore_names(model, dict(duplicate.named_parameters()))
+        parameters = dict(duplicate.named_parameters())
+        put_together(model)
+        restore_names(model, parameters)
+        name_weights(model, parameters)
         clean_zeros(model)
         set_metadata(model, metadata, __version__)
         write_bytes(path, _serialise(model))

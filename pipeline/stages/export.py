@@ -158,4 +158,4 @@ def _checked_export(job: Job, name: str, masks: Mapping[str, Tensor]) -> tuple[b
         f"parity of {name}: {parity.relative:.1e} of the largest output, "
         f"on {parity.samples} samples (tolerance {settings.tolerance:.1e})"
     )
-    return content, replace(zeros, pruned=zeros.pruned + small.gone)
+    return content, replace(zeros, pruned=zeros.pruned + small.gone, gone=small.gone)

@@ -19,6 +19,7 @@ from ...exporters.documents.report import (
     VariantFigures,
 )
 from ...exporters.documents.run_log import read_log
+from ...exporters.documents.shares import dense_weights, file_sparsity, file_weights
 from ...exporters.judging.baseline import Baseline, Candidate, Planned, Tolerances
 from ...exporters.judging.gates import check_gates
 from ...exporters.judging.verdict import verdict
@@ -26,7 +27,7 @@ from ...exporters.measuring.environment import describe_environment
 from ...exporters.measuring.kernels_library import path_in_use
 from ...exporters.measuring.session import PROVIDERS, SessionSettings, default_threads
 from ...exporters.measuring.validation import Form, Measured, validate_files
-from ...exporters.onnx.zeros import ZeroCount, file_sparsity, layer_figures
+from ...exporters.onnx.zeros import ZeroCount, layer_figures
 from ...exporters.reading.onnx_graph import read_model
 from ...exporters.reading.onnx_wire import MAX_MODEL_BYTES
 from ...exporters.reading.package_model import stated_preprocessing
@@ -99,7 +100,10 @@ def measure_files(
     total = zeros.pruned + zeros.kept if zeros else None
     sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
     works = [forms[name].path for name, form in measured.variants.items() if form.figures]
-    hold = _Gates(recipe.gates, measured.dense, sparsity, total, baseline, planned).hold
+    gone = zeros.gone if zeros else 0
+    weights = file_weights(layers)
+    of_all = file_sparsity(layers, gone)
+    hold = _Gates(recipe.gates, measured.dense, of_all, weights + gone, baseline, planned).hold
     return Report(
         schema=REPORT_SCHEMA,
         model=name,
@@ -107,6 +111,9 @@ def measure_files(
         test_samples=len(data.test),
         test_set=planned.test_set,
         sparsity=sparsity,
+        file_sparsity=file_sparsity(layers),
+        file_weights=weights,
+        stays_dense=dense_weights(layers),
         dense=measured.dense,
         pruned=measured.pruned,
         speedup=measured.speedup,
@@ -176,7 +183,7 @@ class _Gates:
     settings: GateSettings
     dense: ModelFigures
     sparsity: float
-    weights: int | None
+    weights: int
     baseline: Baseline | None
     planned: Planned
 

@@ -33,6 +33,7 @@ from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
 from ..tasks.registry import open_task
 from ..tasks.task import Task
+from .colours import match_channels
 
 
 @dataclass
@@ -78,12 +79,14 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     placement = place(recipe.run.device, recipe.finetune.precision)
     task = open_task(recipe.task)
     data = open_recipe_data(recipe, reporter)
-    module = take_nests(_open_model(recipe, data))
+    module = take_nests(_open_model(recipe, data, reporter))
+    data = match_channels(module, data, reporter)
     outputs = check_outputs(module, data, task, training=recipe.finetune.epochs > 0)
     data = replace(data, check=lambda targets: task.check_targets(targets, outputs))
     placement.network(module)
-    weights = find_weights(module, recipe.prune, reporter)
-    for name in auxiliary_weights(module, data, weights, placement):
+    sample = placement.tensor(next(iter(data.test_batches(batch=2)))[0])
+    weights = find_weights(module, recipe.prune, reporter, sample)
+    for name in auxiliary_weights(module, sample, weights):
         reporter.say(f"{name} stays as it is: it takes part in training alone")
         del weights[name]
     channels = None
@@ -220,10 +223,9 @@ def _outputs(module: nn.Module, inputs: Nest, mode: str, task: Task) -> Nest:
 
 
 def auxiliary_weights(
-    module: nn.Module, data: Data, weights: Mapping[str, nn.Parameter], placement: Placement
+    module: nn.Module, inputs: Nest, weights: Mapping[str, nn.Parameter]
 ) -> list[str]:
     """Return the weights that outputs depend on in training mode alone, as auxiliary heads have."""
-    inputs = placement.tensor(next(iter(data.test_batches(batch=2)))[0])
     unused = _without_gradient(module.eval(), inputs, weights)
     if not unused:
         return []
@@ -246,21 +248,24 @@ def _without_gradient(
     return [name for name, gradient in zip(weights, found, strict=True) if gradient is None]
 
 
-def _open_model(recipe: Recipe, data: Data) -> nn.Module:
-    module = load_model(
+def _open_model(recipe: Recipe, data: Data, reporter: Reporter) -> nn.Module:
+    model = load_model(
         recipe.model.name,
         recipe.model.weights,
         input_shape=data.preprocessing.shape,
         classes=data.classes,
         options=recipe.model.options,
+        averaged=recipe.model.ema,
         seed=stream(recipe.run.seed, "weights"),
-    ).module
-    if any(parameter.is_inference() for parameter in module.parameters()):
+    )
+    for note in model.notes:
+        reporter.say(f"weights: {note}")
+    if any(parameter.is_inference() for parameter in model.module.parameters()):
         raise InputError(
             f"model {recipe.model.name!r} was built under torch.inference_mode() and cannot be "
             "trained: build it outside"
         )
-    return module
+    return model.module
 
 
 def _fingerprint(module: nn.Module, data: Data) -> dict[str, Any]:

@@ -6,7 +6,7 @@ up for the errors of those before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,20 +33,21 @@ class Refitter:
     Args:
         module: the network, dense, on its device.
         example: a batch of inputs; batches of a refit have its shape.
+        also: names of weights that are fitted although they are frozen.
 
     It is remembered when this is made. ``dense`` has the values that it had then, by name.
     """
 
-    def __init__(self, module: nn.Module, example: Nest) -> None:
+    def __init__(self, module: nn.Module, example: Nest, also: Collection[str] = ()) -> None:
         self._module = module
         self.dense = {name: value.clone() for name, value in all_values(module).items()}
         self.problem: str | None = None
         self._network: Captured | Untraced
         try:
-            self._network = Captured(module, self.dense, example)
+            self._network = Captured(module, self.dense, example, also)
         except Exception as error:  # torch.export refuses in many ways
             self.problem = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            self._network = Untraced(module, self.dense, example)
+            self._network = Untraced(module, self.dense, example, also)
 
     @property
     def layers(self) -> list[str]:

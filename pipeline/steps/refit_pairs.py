@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +24,18 @@ class Captured:
         module: the network that is pruned, on its device.
         dense: its values before.
         example: a batch of the shape that all batches have.
+        also: names of weights that are fitted although they are frozen.
 
     Raises:
         Exception: whatever ``torch.export`` raises where the network cannot be captured.
     """
 
-    def __init__(self, module: nn.Module, dense: State, example: Nest) -> None:
+    def __init__(
+        self, module: nn.Module, dense: State, example: Nest, also: Collection[str] = ()
+    ) -> None:
         self._module, self._dense = module, dense
         self._graph: Graph = capture(module, example)
-        trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        trained = {n: p for n, p in module.named_parameters() if p.requires_grad or n in also}
         found = find_layers(self._graph, trained)
         self._order, self._layers = schedule(self._graph, found)
         self._position = {node: number for number, node in enumerate(self._order)}

@@ -6,7 +6,7 @@ constant goes into its own bias alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -31,16 +31,19 @@ class Untraced:
         module: the network that is pruned, on its device.
         dense: its values before.
         example: a batch, by which the order of the layers is found.
+        also: names of weights that are fitted although they are frozen.
     """
 
-    def __init__(self, module: nn.Module, dense: State, example: Nest) -> None:
+    def __init__(
+        self, module: nn.Module, dense: State, example: Nest, also: Collection[str] = ()
+    ) -> None:
         self._module, self._dense = module, dense
         self._names = {
             name: layer
             for name, layer in module.named_modules()
             if isinstance(layer, nn.Linear | _ConvNd)
             and isinstance(layer.weight, nn.Parameter)
-            and layer.weight.requires_grad
+            and (layer.weight.requires_grad or (f"{name}.weight" if name else "weight") in also)
             and getattr(layer, "padding_mode", "zeros") == "zeros"
         }
         self._called = self._order(example)

@@ -21,7 +21,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from .evidence import KroneckerFactors
 from .per_sample import Loss
-from .rows import Batch, Draw, Labels, evaluating, sample_count
+from .rows import Batch, Draw, Labels, differentiable, evaluating, sample_count
 from .sampled_labels import sample_labels
 
 _PATCH_ENTRIES = 1 << 23
@@ -71,7 +71,7 @@ def collect_factors(
         raise ValueError("labels='model' needs a generator of random numbers")
     sums = {name: _Sums(name, layers) for name, layers in _layers(module, weights).items()}
     done = samples = 0
-    with evaluating(module), _listening(sums), torch.enable_grad():
+    with evaluating(module), differentiable(weights), _listening(sums), torch.enable_grad():
         for inputs, targets in islice(batches, count):
             for layer in sums.values():
                 layer.samples = sample_count(inputs)

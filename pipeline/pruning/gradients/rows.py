@@ -110,7 +110,8 @@ def collect(
     task = _Task(module, weights, loss, labels, draw, generator, micro_batch)
     most = min(at_once, micro_batch or at_once)
     chunk = chunk_samples(record.layout.total, most) if together is not False else 1
-    with evaluating(module), torch.set_grad_enabled(sink is not None or mean_gradient):
+    wanted = sink is not None or mean_gradient
+    with evaluating(module), differentiable(weights), torch.set_grad_enabled(wanted):
         for group in _groups(islice(batches, rows), chunk):
             if together is None:
                 together = _worthwhile(group[0], chunk)
@@ -168,6 +169,19 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         torch.backends.cudnn.enabled = cudnn
         for part, mode in modes.items():
             part.training = mode
+
+
+@contextmanager
+def differentiable(weights: Mapping[str, nn.Parameter]) -> Iterator[None]:
+    """Let gradients be derived by frozen weights too, and freeze them again after."""
+    frozen = [weight for weight in weights.values() if not weight.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(False)
 
 
 @dataclass(frozen=True)
