@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,6 +23,16 @@ def take_nests(module: nn.Module) -> nn.Module:
     module.register_forward_pre_hook(_spread, with_kwargs=True)
     module.register_forward_hook(_gathered)
     return module
+
+
+@contextmanager
+def spreading(module: nn.Module) -> Iterator[None]:
+    """Let a network be called with one nest for a while; what it returns stays as it is."""
+    handle = module.register_forward_pre_hook(_spread, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def arguments(module: nn.Module, inputs: Nest) -> tuple[tuple[Any, ...], dict[str, Any]]:

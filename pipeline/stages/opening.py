@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,6 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     placement.network(module)
     sample = placement.tensor(next(iter(data.test_batches(batch=2)))[0])
     weights = find_weights(module, recipe.prune, reporter, sample)
-    for name in auxiliary_weights(module, sample, weights):
-        reporter.say(f"{name} stays as it is: it takes part in training alone")
-        del weights[name]
     channels = None
     if recipe.prune.pattern == CHANNEL:
         channels = find_channels(module, weights, data, recipe.prune, placement, reporter)
@@ -220,32 +217,6 @@ def _outputs(module: nn.Module, inputs: Nest, mode: str, task: Task) -> Nest:
             f"the model must give scores of shape (samples, classes){mode}, got {found}"
         )
     return outputs
-
-
-def auxiliary_weights(
-    module: nn.Module, inputs: Nest, weights: Mapping[str, nn.Parameter]
-) -> list[str]:
-    """Return the weights that outputs depend on in training mode alone, as auxiliary heads have."""
-    unused = _without_gradient(module.eval(), inputs, weights)
-    if not unused:
-        return []
-    try:
-        twin = copy.deepcopy(module).train()
-        still = _without_gradient(twin, inputs, {name: twin.get_parameter(name) for name in unused})
-    except RuntimeError:  # it is not for training
-        return []
-    return [name for name in unused if name not in still]
-
-
-def _without_gradient(
-    module: nn.Module, inputs: Nest, weights: Mapping[str, nn.Parameter]
-) -> list[str]:
-    outputs = tensors(module(inputs))
-    total = sum((t.float().sum() for t in outputs if t.requires_grad), start=torch.zeros(()))
-    if not total.requires_grad:
-        return []
-    found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
-    return [name for name, gradient in zip(weights, found, strict=True) if gradient is None]
 
 
 def _open_model(recipe: Recipe, data: Data, reporter: Reporter) -> nn.Module:
