@@ -32,7 +32,7 @@ from wfpipe.pipeline.data.source import Data, open_data
 from wfpipe.pipeline.recipe.prune import PRESETS
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.device import place
-from wfpipe.pipeline.training.evaluate import accuracy
+from wfpipe.pipeline.training.evaluate import evaluate
 from wfpipe.support.progress import Silent
 
 COUNT, TRAINING = 1000, 600
@@ -65,7 +65,7 @@ class Photographs(Bench):
 
     def accuracy(self, module: nn.Module, data: Data) -> float:
         """Return the accuracy on the test images, in percent."""
-        return accuracy(module, data.test_batches(batch=20), self.placement)
+        return evaluate(module, data.test_batches(batch=20), self.placement).value
 
 
 @contextmanager

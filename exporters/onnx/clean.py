@@ -40,11 +40,15 @@ def strip_traces(model: onnx.ModelProto) -> None:
 
 def name_batch(model: onnx.ModelProto) -> None:
     """Call the batch ``batch`` wherever a shape in the graph names it."""
-    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    symbols = {
+        value.type.tensor_type.shape.dim[0].dim_param
+        for value in model.graph.input
+        if value.type.tensor_type.shape.dim
+    }
     for graph in graphs(model.graph):
         for value in (*graph.input, *graph.output):
             for dim in value.type.tensor_type.shape.dim:
-                if symbol and dim.dim_param == symbol:
+                if dim.dim_param and dim.dim_param in symbols:
                     dim.dim_param = "batch"
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ...support.nests import Nest
+from ...support.nests import samples as count_samples
 from ..data.randomness import stream
 from ..pruning.refit.equations import Equations
 from ..pruning.refit.ridge import RIDGE, choose_share, ridge
@@ -44,7 +46,7 @@ class Refitter:
     It is remembered when this is made. ``dense`` has the values that it had then, by name.
     """
 
-    def __init__(self, module: nn.Module, example: Tensor, also: Collection[str] = ()) -> None:
+    def __init__(self, module: nn.Module, example: Nest, also: Collection[str] = ()) -> None:
         self._module = module
         self.dense = {name: value.clone() for name, value in all_values(module).items()}
         self.problem: str | None = None
@@ -74,7 +76,7 @@ class Refitter:
     def run(
         self,
         masks: Mapping[str, Tensor],
-        batches: Sequence[Tensor],
+        batches: Sequence[Nest],
         *,
         positions: int,
         seed: int,
@@ -95,7 +97,7 @@ class Refitter:
         Raises:
             RefitError: when a layer's equations cannot be solved.
         """
-        samples, seen = sum(map(len, batches)), round(_SEEN * len(batches))
+        samples, seen = sum(map(count_samples, batches)), round(_SEEN * len(batches))
         for number, (layer, pairs) in enumerate(self._network.pairs(batches, budget)):
             generator = torch.Generator().manual_seed(stream(seed, "positions", number))
             state = all_values(self._module)
