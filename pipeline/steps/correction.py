@@ -2,7 +2,8 @@
 
 A refit makes each layer right by itself; what is left over adds up on the way to the output. The
 few parameters that every channel has one of, offsets and scales, take part of it out again. All
-kept weights together take out more: this is training, by distillation, and is asked for by name.
+kept weights together take out more where samples are not scarce: this is training, by distillation,
+and is asked for by name.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def correct(
         batches: gives inputs, one for each step, the same at every call.
         steps: how many there are.
         probes: inputs, other ones, that tell whether it helped.
-        masks: True = kept, by the name of the weight; pruned weights stay zero, all others move.
-            None: only the vectors move (biases, scales and offsets of norms).
+        masks: True = kept, by the name of the weight. None: only the vectors move (biases, scales
+            and offsets of norms). Otherwise all that is kept moves, after the vectors have.
         task: says what the divergence is.
         attempt: entered for each attempt; what it gives is called after each step.
 
@@ -71,27 +72,26 @@ def correct(
     Raises:
         ArithmeticError: when the loss is not finite.
     """
-    moved = {
-        name: parameter
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad and (masks is not None or parameter.dim() <= 1)
-    }
-    if not moved:
-        return False
-    kept = {name: mask for name, mask in (masks or {}).items() if name in moved}
-    start = {name: parameter.detach().clone() for name, parameter in moved.items()}
+    trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
+    vectors = {name: value for name, value in trained.items() if value.dim() <= 1}
+    helped = False
     with evaluating(module):
         before = _mean_divergence(module, dense, task, probes)
-        rate = LEARNING_RATE if masks is None else LEARNING_RATE * min(1.0, max(0.0, before) / FAR)
-        for _ in range(ATTEMPTS):
-            with attempt() as on_step:
-                _descend(module, dense, task, batches(), moved, kept, steps, rate, on_step)
-            if _mean_divergence(module, dense, task, probes) < before:
-                return True
-            for name, parameter in moved.items():
-                parameter.data.copy_(start[name])
-            rate /= SLOWER
-    return False
+        for moved in [vectors] if masks is None else [vectors, trained]:
+            kept = {name: mask for name, mask in (masks or {}).items() if name in moved}
+            start = {name: value.detach().clone() for name, value in moved.items()}
+            rate = LEARNING_RATE * (min(1.0, max(0.0, before) / FAR) if moved is trained else 1.0)
+            for _ in range(ATTEMPTS if moved else 0):
+                with attempt() as on_step:
+                    _descend(module, dense, task, batches(), moved, kept, steps, rate, on_step)
+                after = _mean_divergence(module, dense, task, probes)
+                if after < before:
+                    before, helped = after, True
+                    break
+                for name, value in moved.items():
+                    value.data.copy_(start[name])
+                rate /= SLOWER
+    return helped
 
 
 def _descend(
