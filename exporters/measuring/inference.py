@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from onnx import ModelProto
 
 from ...support.errors import InputError
 from ...support.nests import Nest, cut, samples, tensors
@@ -70,6 +71,15 @@ def feed_of(session: ort.InferenceSession, batch: Nest) -> dict[str, Array]:
     return {
         value.name: _of_type(array, value.type) for value, array in zip(inputs, arrays, strict=True)
     }
+
+
+def named_inputs(model: ModelProto, batch: Nest) -> dict[str, Array]:
+    """Return the arrays of a batch by the names of a model's inputs, as they are."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    names = [value.name for value in model.graph.input if value.name not in constants]
+    if isinstance(batch, dict) and set(batch) == set(names):
+        return {name: batch[name] for name in names}
+    return dict(zip(names, tensors(batch), strict=True))
 
 
 def _of_type(array: Array, kind: str) -> Array:

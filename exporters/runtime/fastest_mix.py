@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from ...support.nests import Nest
+from ...support.nests import samples as count
 from ..measuring.latency import measure_latency
 from ..measuring.session import SessionSettings, open_session
 from .rewrite import rewrite
@@ -38,7 +40,7 @@ def fastest_mix(
     model: ModelProto,
     units: Sequence[Unit],
     best: Collection[str],
-    samples: Array,
+    samples: Nest,
     settings: SessionSettings,
     *,
     half: bool = False,
@@ -50,7 +52,7 @@ def fastest_mix(
         units: its units.
         best: names of the units whose times say that they are faster on the kernels; every unit
             that can run on them is tried too.
-        samples: prepared float32 inputs (n, *shape).
+        samples: prepared inputs, arrays (n, ...).
         settings: how the sessions are opened.
         half: whether sparse values are stored as float16.
     """
@@ -75,13 +77,13 @@ def fastest_mix(
     return Mix(candidates[fastest + 1], dense, dense / gain)
 
 
-def _sitting(files: Sequence[Path], samples: Array, settings: SessionSettings, seed: int) -> Array:
+def _sitting(files: Sequence[Path], samples: Nest, settings: SessionSettings, seed: int) -> Array:
     """Return milliseconds (file, run) of files in alternation, each in a session of its own.
 
     A session may be some percent faster or slower than another of the same file for as long as it
     is open.
     """
     sessions = {file.name: open_session(file, settings) for file in files}
-    batch = len(samples)
+    batch = count(samples)
     runs = measure_latency(sessions, samples, batch_sizes=[batch], runs=_RUNS, seed=seed)
     return np.stack([runs[file.name][batch] for file in files])

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, numpy_helper
 
+from ...support.nests import Nest
+from ...support.nests import samples as count
 from ..measuring.session import SessionSettings
 from .fastest_mix import fastest_mix
 from .layouts import UnitTimes, choose_units
@@ -49,7 +51,7 @@ class LayerTimes:
     Args:
         model: the dense model, as exported.
         prunable: names of its weights that may be pruned; the others stay as they are.
-        samples: prepared float32 inputs (n, *shape), the batch that the times hold for.
+        samples: prepared inputs, arrays (n, ...), the batch that the times hold for.
         settings: how the sessions are opened; the times hold for these threads.
         measure: whether to time on this machine; else by the stored table.
         on_round: called after each of ``rounds`` rounds.
@@ -64,7 +66,7 @@ class LayerTimes:
         self,
         model: ModelProto,
         prunable: Collection[str],
-        samples: Array,
+        samples: Nest,
         settings: SessionSettings,
         *,
         measure: bool = True,
@@ -117,7 +119,7 @@ class LayerTimes:
     def _time(self, sparsity: float, on_round: Callable[[], None]) -> Measured:
         model = with_zeros(self._model, dict.fromkeys(self.layers, sparsity))
         if not self._measure:
-            return stored_times(model, self._units, len(self._samples))
+            return stored_times(model, self._units, count(self._samples))
         return measure_units(model, self._units, self._samples, self._settings, on_round=on_round)
 
     def _on_kernels(self, unit: Unit, sparsities: Mapping[str, float]) -> float:

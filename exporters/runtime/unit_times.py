@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
+from ...support.nests import Nest, samples
+from ..measuring.inference import named_inputs
 from ..measuring.session import SessionSettings
 from .graph_index import GraphIndex
 from .layouts import UnitTimes
@@ -32,7 +34,7 @@ class Measured(NamedTuple):
 def measure_units(
     model: ModelProto,
     units: Sequence[Unit],
-    batch: Array,
+    batch: Nest,
     settings: SessionSettings,
     *,
     on_round: Callable[[], None] = lambda: None,
@@ -42,7 +44,7 @@ def measure_units(
     Args:
         model: the plain model, with the zeros of its weights.
         units: its units; all of them are timed on the kernels.
-        batch: prepared float32 inputs (n, *shape).
+        batch: prepared inputs, an array (n, *shape) or a nest of arrays.
         settings: how the sessions are opened; the times hold for these threads.
         on_round: called after each of ``ROUNDS`` + 3 rounds.
 
@@ -50,9 +52,9 @@ def measure_units(
         InputError: when a model cannot be run.
     """
     sparse = rewrite(model, units, {unit.name for unit in units})
-    values = value_shapes(model, units, len(batch))
+    values = value_shapes(model, units, samples(batch))
     changes = _change_model(values)
-    feed = {_input(model): batch}
+    feed = named_inputs(model, batch)
     shapes = {f"{family} {shape}": shape for family, shape in values.values()}
     zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     found = time_nodes(
@@ -137,8 +139,3 @@ def _change_model(values: dict[str, _Value]) -> ModelProto:
     graph = helper.make_graph(nodes, "changes", inputs, outputs)
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid(KERNEL_DOMAIN, VERSION)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
-
-
-def _input(model: ModelProto) -> str:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    return str(next(v.name for v in model.graph.input if v.name not in constants))

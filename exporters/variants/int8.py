@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ from onnxruntime.quantization import (
 
 from ...support.errors import CheckFailed, InputError, first_line, unknown
 from ...support.files import write_bytes
+from ...support.nests import Nest, cut
+from ...support.nests import samples as count
 from ...support.version import __version__
 from ..documents.export_names import Method
+from ..measuring.inference import named_inputs
 from ..measuring.library_output import quiet
 from ..onnx.clean import set_metadata
 from ..reading.onnx_graph import graphs, read_model, to_array, weights
@@ -42,7 +45,7 @@ _METHODS = {
 def write_int8(
     source: Path,
     path: Path,
-    samples: Array,
+    samples: Nest,
     *,
     method: Method,
     exclude: Sequence[str] = (),
@@ -56,9 +59,9 @@ def write_int8(
     use seven bits: with eight, sums saturate on processors with AVX2 but without VNNI.
 
     Args:
-        source: an ONNX file with one input.
+        source: an ONNX file.
         path: the file to write.
-        samples: prepared float32 training inputs (n, *shape); the ranges of values come from them.
+        samples: prepared training inputs, arrays (n, ...); the ranges of values come from them.
         method: how a range is chosen from the values seen.
         exclude: glob patterns on the names of nodes and of their weights; these stay float32.
         symmetric_values: zero is 0 for values between layers too, which TensorRT asks for; of
@@ -87,7 +90,7 @@ def write_int8(
     check_zeros_kept(model, source, quantised, path)
     write_bytes(path, content)
     return (
-        f"ranges of values come from {len(samples)} training samples ({method})",
+        f"ranges of values come from {count(samples)} training samples ({method})",
         "eight-bit arithmetic is fast on processors with VNNI, on ARM with dot products, "
         "and on accelerators",
     )
@@ -175,7 +178,7 @@ def _difference(node: NodeProto, tensors: dict[str, TensorProto], path: Path) ->
 def _quantise(
     source: Path,
     model: ModelProto,
-    samples: Array,
+    samples: Nest,
     method: Method,
     left_out: list[str],
     options: dict[str, bool],
@@ -187,7 +190,7 @@ def _quantise(
                 quantize_static(
                     str(source),
                     str(result),
-                    _Samples(model.graph.input[0].name, samples),
+                    _Samples(named_inputs(model, samples)),
                     quant_format=QuantFormat.QDQ,
                     per_channel=True,
                     activation_type=QuantType.QInt8,
@@ -203,9 +206,7 @@ def _quantise(
         return onnx.load(str(result))
 
 
-def _round_by_inputs(
-    model: ModelProto, source: Path, quantised: ModelProto, samples: Array
-) -> None:
+def _round_by_inputs(model: ModelProto, source: Path, quantised: ModelProto, samples: Nest) -> None:
     """Round the weights of ``model`` anew, by the scales that ``quantised`` has for them."""
     plain = weights(model)
     stored = {tensor.name: tensor for tensor in quantised.graph.initializer}
@@ -225,11 +226,9 @@ def _round_by_inputs(
 class _Samples(CalibrationDataReader):  # type: ignore[misc]  # its package has no types
     """Batches of samples, as the quantiser asks for them."""
 
-    def __init__(self, name: str, samples: Array) -> None:
-        starts = range(0, len(samples), CALIBRATION_BATCH)
-        self._name = name
-        self._batches = [samples[start : start + CALIBRATION_BATCH] for start in starts]
-        self._left: Iterator[Array] = iter(self._batches)
+    def __init__(self, samples: dict[str, Array]) -> None:
+        self._batches: list[dict[str, Array]] = cut(samples, CALIBRATION_BATCH)
+        self._left = iter(self._batches)
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -238,5 +237,4 @@ class _Samples(CalibrationDataReader):  # type: ignore[misc]  # its package has 
         self._left = iter(self._batches[start_index:end_index])
 
     def get_next(self) -> dict[str, Array] | None:
-        batch = next(self._left, None)
-        return None if batch is None else {self._name: batch}
+        return next(self._left, None)

@@ -13,6 +13,8 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper
 from onnxruntime import InferenceSession
 
+from ...support.nests import Nest, cut
+from ..measuring.inference import named_inputs
 from ..measuring.session import SessionSettings, default_threads, open_session
 from ..reading.onnx_graph import weights
 
@@ -74,7 +76,7 @@ def find_layers(model: ModelProto) -> list[Layer]:
 
 
 def second_moments(
-    model: ModelProto, layers: Iterable[Layer], samples: Array
+    model: ModelProto, layers: Iterable[Layer], samples: Nest
 ) -> Iterator[tuple[str, Array]]:
     """Yield the name of each weight with A = Σ x xᵀ, ``Float64[groups, k, k]``.
 
@@ -82,9 +84,9 @@ def second_moments(
     share a weight share their sum.
 
     Args:
-        model: has one input.
+        model: the model.
         layers: of ``model``; those whose matrices are too large are left out.
-        samples: prepared float32 inputs (n, *shape).
+        samples: prepared inputs, arrays (n, ...).
     """
     for part in _parts(layers):
         sums = {layer.weight: np.zeros((layer.groups, *2 * [layer.inputs])) for layer in part}
@@ -157,15 +159,14 @@ def _parts(layers: Iterable[Layer]) -> Iterator[list[Layer]]:
         yield part
 
 
-def _runs(model: ModelProto, names: Sequence[str], samples: Array) -> Iterator[dict[str, Array]]:
+def _runs(model: ModelProto, names: Sequence[str], samples: Nest) -> Iterator[dict[str, Array]]:
     """Run the model batch by batch, and yield the values of that name."""
-    given = model.graph.input[0].name
-    wanted = [name for name in dict.fromkeys(names) if name != given]
+    given = named_inputs(model, samples)
+    wanted = [name for name in dict.fromkeys(names) if name not in given]
     session = _with_outputs(model, wanted) if wanted else None
-    for start in range(0, len(samples), _BATCH):
-        batch = samples[start : start + _BATCH]
-        values = session.run(wanted, {given: batch}) if session is not None else []
-        yield {given: batch, **dict(zip(wanted, values, strict=True))}
+    for batch in cut(given, _BATCH):
+        values = session.run(wanted, batch) if session is not None else []
+        yield {**batch, **dict(zip(wanted, values, strict=True))}
 
 
 def _with_outputs(model: ModelProto, names: Sequence[str]) -> InferenceSession:

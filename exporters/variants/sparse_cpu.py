@@ -18,6 +18,8 @@ from onnx import ModelProto
 
 from ...support.errors import InputError
 from ...support.files import write_bytes
+from ...support.nests import Nest
+from ...support.nests import samples as count
 from ...support.progress import Reporter, Silent
 from ..documents.report import KernelChoice
 from ..measuring.kernels_library import kernel_path, library_path, why_missing
@@ -46,7 +48,7 @@ class SparseForm:
 def write_sparse_cpu(
     source: Path,
     path: Path,
-    samples: Array,
+    samples: Nest,
     settings: SessionSettings,
     *,
     measure: bool = True,
@@ -58,7 +60,7 @@ def write_sparse_cpu(
     Args:
         source: the plain ONNX file.
         path: the file to write.
-        samples: prepared float32 inputs (n, *shape), the batch that the times hold for.
+        samples: prepared inputs, arrays (n, ...), the batch that the times hold for.
         settings: how sessions are opened; the times hold for these threads.
         measure: whether layers are timed on this machine; else by a stored table.
         half: whether weights are stored as float16.
@@ -96,13 +98,13 @@ def write_sparse_cpu(
 def _times(
     model: ModelProto,
     units: Sequence[Unit],
-    samples: Array,
+    samples: Nest,
     settings: SessionSettings,
     measure: bool,
     reporter: Reporter,
 ) -> tuple[Mapping[str, UnitTimes], Mapping[str, float]]:
     if not measure:
-        return stored_times(model, units, len(samples))
+        return stored_times(model, units, count(samples))
     with reporter.task("layers on sparse kernels", ROUNDS + WARM_UP, "round") as task:
         return measure_units(model, units, samples, settings, on_round=task.advance)
 

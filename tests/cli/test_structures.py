@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = wfpipe(
         "prune-and-export", "--model", "mine.py:build", "--data", "mine.py:data", "--task",
         "segmentation", "--set", "task.output=mask", "--epochs", 1, "--sparsity", 0.5,
-        "--max-metric-drop", 60, "--max-accuracy-drop", 60, "--set", "prune.gradients=16",
+        "--max-metric-drop", 60, "--variants", "sparse-cpu,int8", "--max-accuracy-drop", 60, "--set", "prune.gradients=16",
         "--set", "validate.batches=1", "--set", "validate.runs=100", "--out", "run", folder=folder,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
