@@ -9,7 +9,7 @@ import click
 
 from .options import layers, output_options, recipe_flags, recipe_options, terminal
 
-_FLAGS = ("model", "weights", "data", "criterion", "pattern", "device", "seed")
+_FLAGS = ("model", "weights", "task", "data", "criterion", "pattern", "device", "seed")
 
 
 @click.command("sensitivity")

@@ -22,7 +22,7 @@ from .results import take_results
 @click.command("validate")
 @click.argument("model", metavar="MODEL.onnx")
 @click.option("--against", "dense", metavar="DENSE.onnx", required=True, help="the dense model")
-@recipe_flags("data", "device", "seed")
+@recipe_flags("task", "data", "device", "seed")
 @click.option("--out", metavar="FOLDER", help="where report.json and report.html are written")
 @recipe_options
 @recipe_flags(*GATES)

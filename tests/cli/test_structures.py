@@ -58,7 +58,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = wfpipe(
         "prune-and-export", "--model", "mine.py:build", "--data", "mine.py:data", "--task",
         "segmentation", "--set", "task.output=mask", "--epochs", 1, "--sparsity", 0.5,
-        "--max-metric-drop", 60, "--variants", "sparse-cpu,int8", "--max-accuracy-drop", 60, "--set", "prune.gradients=16",
+        "--max-metric-drop", 60, "--max-accuracy-drop", 60, "--set", "prune.gradients=16",
+        "--variants", "sparse-cpu,int8",
         "--set", "validate.batches=1", "--set", "validate.runs=100", "--out", "run", folder=folder,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -81,6 +82,7 @@ def test_report_page_card_and_gates_speak_of_the_metric(run: Path) -> None:
     assert report["dense"]["accuracy"] is None
     assert list(metrics) == ["mean_iou", "pixel_accuracy"]
     assert metrics["mean_iou"]["unit"] == "%"
+    assert [form["failure"] for form in report["variants"].values()] == [None, None]
     assert [gate["name"] for gate in report["gates"]] == ["max_accuracy_drop", "max_metric_drop"]
     words = "mean intersection over union"
     for text in (report["verdict"], (run / "report.html").read_text(),
