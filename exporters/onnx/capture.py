@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 
 from ...support.errors import InputError
 from ..measuring.library_output import quiet
+from .dynamic import BATCH, free_axes
+from .opset import CAPTURED, lower_opset
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "logits"
@@ -68,7 +72,9 @@ def check_outputs(module: nn.Module, example: Tensor) -> None:
         )
 
 
-def capture_graph(module: nn.Module, example: Tensor, *, opset: int) -> onnx.ModelProto:
+def capture_graph(
+    module: nn.Module, example: Tensor, *, opset: int, dynamic: Sequence[str] = ()
+) -> onnx.ModelProto:
     """Translate a module in eval mode on the CPU into ONNX, batch norms folded where they can be.
 
     The optimizer of the exporter folds a batch norm into the convolution or linear layer that
@@ -77,20 +83,22 @@ def capture_graph(module: nn.Module, example: Tensor, *, opset: int) -> onnx.Mod
     Args:
         module: as :func:`evaluation_copy` returns it.
         example: input (n, *shape), n >= 2: the exporter takes a size of 1 for a constant.
-        opset: version of the ONNX operator set.
+        opset: version of the ONNX operator set; below 18 the graph is rewritten for it.
+        dynamic: which dimensions stay free beside the batch, as :data:`.dynamic.AXES` names them.
 
     Raises:
         InputError: naming the first cause, when the model cannot be exported.
     """
-    batch = ({0: torch.export.Dim("batch")},)
+    axes = free_axes(dynamic, example.dim())
+    free = ({axis: _free(name) for axis, name in axes.items()},)
     try:
         with quiet():
-            program = torch.export.export(module, (example,), dynamic_shapes=batch, strict=False)
+            program = torch.export.export(module, (example,), dynamic_shapes=free, strict=False)
             exported = torch.onnx.export(
                 program,
                 (),
                 dynamo=True,
-                opset_version=opset,
+                opset_version=max(opset, CAPTURED),
                 input_names=[INPUT_NAME],
                 output_names=[OUTPUT_NAME],
                 optimize=True,
@@ -101,9 +109,16 @@ def capture_graph(module: nn.Module, example: Tensor, *, opset: int) -> onnx.Mod
     except Exception as error:
         raise InputError(f"cannot export the model to ONNX: {_cause(error)}") from error
     got = {entry.domain: entry.version for entry in model.opset_import}.get("")
-    if got != opset:
+    if got != max(opset, CAPTURED):
         raise InputError(f"export.opset {opset} is not supported by this exporter (it wrote {got})")
+    if opset < CAPTURED:
+        lower_opset(model, opset)
     return model
+
+
+def _free(name: str) -> Any:
+    """Let PyTorch find out what multiple a free size must be of; the batch is free altogether."""
+    return torch.export.Dim(BATCH) if name == BATCH else torch.export.Dim.DYNAMIC
 
 
 def _cause(error: BaseException) -> str:

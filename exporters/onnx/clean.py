@@ -38,14 +38,15 @@ def strip_traces(model: onnx.ModelProto) -> None:
         _strip_attributes(function.node)
 
 
-def name_batch(model: onnx.ModelProto) -> None:
-    """Call the batch ``batch`` wherever a shape in the graph names it."""
-    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+def name_axes(model: onnx.ModelProto, axes: Mapping[int, str]) -> None:
+    """Give the free ``axes`` of the input their names, wherever a shape in the graph has them."""
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    names = {dims[axis].dim_param: name for axis, name in axes.items() if dims[axis].dim_param}
     for graph in graphs(model.graph):
         for value in (*graph.input, *graph.output):
             for dim in value.type.tensor_type.shape.dim:
-                if symbol and dim.dim_param == symbol:
-                    dim.dim_param = "batch"
+                if dim.dim_param in names:
+                    dim.dim_param = names[dim.dim_param]
 
 
 def restore_names(model: onnx.ModelProto, parameters: Mapping[str, Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -13,7 +13,8 @@ from ...support.files import write_bytes
 from ...support.progress import Reporter, Silent
 from ...support.version import __version__
 from .capture import capture_graph, check_outputs, contiguous, evaluation_copy
-from .clean import clean_zeros, name_batch, restore_names, set_metadata, strip_traces
+from .clean import clean_zeros, name_axes, restore_names, set_metadata, strip_traces
+from .dynamic import check_sizes, free_axes
 
 SIZE_LIMIT = 2**31 - 1
 """The most bytes that one protobuf message, and so one ONNX file, can hold."""
@@ -26,6 +27,7 @@ def export_onnx(
     *,
     opset: int,
     metadata: Mapping[str, str],
+    dynamic: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> None:
     """Write ``module`` in eval mode to ``path``: input ``input``, output ``logits``, any batch.
@@ -40,6 +42,7 @@ def export_onnx(
         path: the file to write; it appears whole or not at all.
         opset: version of the ONNX operator set.
         metadata: what the file says of itself, by key.
+        dynamic: which dimensions stay free beside the batch, as :data:`.dynamic.AXES` names them.
         reporter: where progress goes.
 
     Raises:
@@ -53,11 +56,12 @@ def export_onnx(
         _check_size(sum(t.nbytes for t in (*duplicate.parameters(), *duplicate.buffers())))
         inputs = contiguous(example.detach().cpu().float())
         check_outputs(duplicate, inputs)
+        check_sizes(duplicate, inputs, dynamic)
         task.advance()
-        model = capture_graph(duplicate, inputs, opset=opset)
+        model = capture_graph(duplicate, inputs, opset=opset, dynamic=dynamic)
         task.advance()
         strip_traces(model)
-        name_batch(model)
+        name_axes(model, free_axes(dynamic, inputs.dim()))
         restore_names(model, dict(duplicate.named_parameters()))
         clean_zeros(model)
         set_metadata(model, metadata, __version__)
