@@ -24,7 +24,7 @@ def values(**data: Any) -> dict[str, dict[str, Any]]:
 def test_pretrained_weights_bring_their_preparation_and_it_is_said() -> None:
     layer, said = published_layer(values())
     recipe = resolve(layer, values())
-    assert recipe.data.model_dump(include=FOUND.keys()) == FOUND
+    assert recipe.data.model_dump(include=set(FOUND)) == FOUND
     assert said == (
         "preparation as published with timm:net: data.mean=0.5, data.std=0.25, data.size=256, "
         "data.crop=224, data.interpolation=bicubic"
