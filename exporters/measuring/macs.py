@@ -17,6 +17,9 @@ from .untiled import remove_tiles
 MAX_MACS = 2**62  # more is no figure
 _MOST_LOOKS = 1_000_000  # of the inference at a tensor or node, a second or so: a heuristic
 _CONVOLUTIONS = {"Conv", "ConvTranspose", "SparseConv", "TileDepthwise"}
+_RECURRENT = {"LSTM", "GRU", "RNN"}
+_BY_INPUT = {"ConvTranspose", *_RECURRENT}
+_UNCOUNTED = {"Gather", "Einsum"}
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
 
@@ -25,7 +28,8 @@ def macs_by_weight(path: Path) -> dict[str, int]:
     """Return by weight how many of its multiplications one sample takes, zeros not left out.
 
     Each number of a weight is used once for each place of the output (of the input, for a
-    transposed convolution) or row of a matrix. A weight that several nodes use counts for each.
+    transposed convolution), row of a matrix or step of a sequence;
+    looking numbers up takes none. A weight that several nodes use counts for each.
 
     Args:
         path: an ONNX file.
@@ -50,10 +54,14 @@ def macs_by_weight(path: Path) -> dict[str, int]:
 
 def _macs(node: NodeProto, index: int, weight: Shape, shapes: Shapes) -> int | None:
     """Return the multiplications of a node, or None where shapes are not known."""
-    source = [*node.input[:1]] if node.op_type == "ConvTranspose" else [*node.output[:1]]
+    source = [*node.input[:1]] if node.op_type in _BY_INPUT else [*node.output[:1]]
     places = shapes.get(source[0]) if source else None
     if places is None:
         return None
+    if node.op_type in _RECURRENT:  # each step of each direction meets all its numbers
+        return math.prod(places[:-1]) * math.prod(weight)
+    if node.op_type in _UNCOUNTED:
+        return 0 if node.op_type == "Gather" else None
     if node.op_type in _CONVOLUTIONS and len(weight) > 2:
         return math.prod(places) * math.prod(weight[1:])
     if len(weight) != 2 or len(places) < 2:

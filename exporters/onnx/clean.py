@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -10,6 +10,7 @@ from onnx import GraphProto, NodeProto, TensorProto
 from torch import Tensor
 
 from ..reading.onnx_graph import graphs
+from .dynamic import axes_of
 
 TINY = float(np.finfo(np.float32).tiny)
 """The smallest normal float32: a weight below it is subnormal."""
@@ -38,14 +39,22 @@ def strip_traces(model: onnx.ModelProto) -> None:
         _strip_attributes(function.node)
 
 
-def name_axes(model: onnx.ModelProto, axes: Mapping[int, str]) -> None:
-    """Give the free ``axes`` of the input their names, wherever a shape in the graph has them."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    names = {dims[axis].dim_param: name for axis, name in axes.items() if dims[axis].dim_param}
+def name_axes(model: onnx.ModelProto, free: Sequence[str]) -> None:
+    """Call the batch and the sizes that are ``free`` by their names wherever a shape has them.
+
+    Args:
+        model: the graph, each of its inputs a batch.
+        free: names of :data:`.dynamic.AXES`.
+    """
+    names: dict[str, str] = {}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        axes = axes_of(free, len(dims)) if dims else {}
+        names |= {dims[axis].dim_param: name for axis, name in axes.items()}
     for graph in graphs(model.graph):
         for value in (*graph.input, *graph.output):
             for dim in value.type.tensor_type.shape.dim:
-                if dim.dim_param in names:
+                if dim.dim_param and dim.dim_param in names:
                     dim.dim_param = names[dim.dim_param]
 
 
@@ -54,6 +63,7 @@ def restore_names(model: onnx.ModelProto, parameters: Mapping[str, Tensor]) -> N
 
     A linear layer on an input of three or more dimensions becomes a MatMul whose weight is the
     transposed parameter, folded by the exporter under a made-up name. It is known by its content.
+    Where the exporter wrote it several times, as it does for each step of a recurrence, one stays.
 
     Args:
         model: the graph, its weights as exported.
@@ -61,10 +71,14 @@ def restore_names(model: onnx.ModelProto, parameters: Mapping[str, Tensor]) -> N
     """
     taken = {tensor.name for tensor in model.graph.initializer}
     unnamed: dict[tuple[tuple[int, ...], bytes], TensorProto] = {}
+    again: dict[str, str] = {}
     for tensor in model.graph.initializer:
         floats = tensor.data_type == TensorProto.FLOAT
         if tensor.name not in parameters and floats and len(tensor.dims) == 2:
-            unnamed.setdefault((tuple(tensor.dims), tensor.raw_data), tensor)
+            first = unnamed.setdefault((tuple(tensor.dims), tensor.raw_data), tensor)
+            if first is not tensor:
+                again[tensor.name] = first.name
+    _share(model.graph, again)
     for name, parameter in parameters.items():
         if name in taken or parameter.dim() != 2:
             continue
@@ -89,6 +103,19 @@ def set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str], version: s
     model.producer_name = "wfpipe"
     model.producer_version = version
     onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
+
+
+def _share(graph: GraphProto, again: Mapping[str, str]) -> None:
+    """Let nodes read the first of tensors with the same content, and drop the others."""
+    if not again:
+        return
+    for inner in graphs(graph):
+        for node in inner.node:
+            for index, name in enumerate(node.input):
+                node.input[index] = again.get(name, name)
+    kept = [tensor for tensor in graph.initializer if tensor.name not in again]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _rename(graph: GraphProto, old: str, new: str) -> None:

@@ -15,6 +15,7 @@ from ..documents.report import LayerFigures
 from ..measuring.macs import macs_by_weight
 from ..reading.onnx_graph import read_model, to_array, weights
 from .clean import TINY
+from .stored_forms import forms
 
 Array = np.ndarray[Any, Any]
 
@@ -28,13 +29,15 @@ class ZeroCount:
     """What :func:`check_zeros` counted over all masks.
 
     ``dead`` weights are kept by their mask and yet zero in the file, because the weight itself
-    or its batch norm's scale is zero or flushes to zero.
+    or its batch norm's scale is zero or flushes to zero. ``gone`` of the pruned ones are not in the
+    file at all, as whole channels went.
     """
 
     tensors: int
     pruned: int
     kept: int
     dead: int
+    gone: int = 0
 
 
 def check_zeros(
@@ -108,35 +111,22 @@ def layer_figures(path: Path) -> list[LayerFigures]:
     return figures
 
 
-def file_sparsity(layers: Iterable[LayerFigures]) -> float:
-    """Return zeros / total over ``layers``; 0 when there are none."""
-    sizes = [(int(np.prod(layer.shape)), layer.sparsity) for layer in layers]
-    total = sum(size for size, _ in sizes)
-    return sum(round(size * sparsity) for size, sparsity in sizes) / total if total else 0.0
-
-
 def _by_name(stored: Mapping[str, Array], name: str, values: Array, keep: Array) -> Array | None:
     """Return the tensor called ``name`` in the parameter's layout, or None."""
     if name not in stored:
         return None
-    forms = _layouts(stored[name], values.shape)
-    return min(forms, key=lambda form: sum(_violations(form, values, keep)), default=None)
+    found = forms(stored[name], values.shape)
+    return min(found, key=lambda form: sum(_violations(form, values, keep)), default=None)
 
 
 def _by_content(stored: Mapping[str, Array], candidates: Iterable[Array]) -> Array | None:
     """Return the first tensor that holds one of ``candidates``, in its layout, or None."""
     for values in candidates:
         for array in stored.values():
-            for form in _layouts(array, values.shape):
+            for form in forms(array, values.shape):
                 if np.allclose(form, values, rtol=1e-4, atol=TINY):
                     return form
     return None
-
-
-def _layouts(array: Array, shape: tuple[int, ...]) -> list[Array]:
-    """Return ``array`` and its transpose, as far as they have ``shape``."""
-    forms = [array, array.T] if array.ndim == 2 else [array]
-    return [form for form in forms if form.shape == shape]
 
 
 def _violations(array: Array, values: Array, keep: Array) -> tuple[int, int]:

@@ -21,12 +21,14 @@ from .package_model import parse_model, require_self_contained
 from .sparse_layers import dense_weight, is_sparse_conv, sparse_layer
 
 _WEIGHT_INPUTS = {
-    "Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1),
+    "Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1), "Einsum": (0, 1),
+    "LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2), "Gather": (0,),
     "FusedConv": (1,), "FusedGemm": (0, 1), "FusedMatMul": (0, 1),
     "QLinearConv": (3,), "QLinearMatMul": (0, 3), "QGemm": (0, 3), "TileDepthwise": (1,),
 }  # fmt: skip
 """By operator; ONNX Runtime's optimiser and the sparse kernels have those of the last two lines."""
 _SPARSE_VALUES = 1  # input of a SparseConv
+_INTEGERS = {TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL}
 _PASS_THROUGH = {"Transpose", "Identity"}
 
 
@@ -58,11 +60,12 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 def weights(model: onnx.ModelProto) -> dict[str, TensorProto]:
     """Return the weights of ``model`` by name, in the order of their first use.
 
-    A weight is a constant tensor of two or more dimensions that a Conv, ConvTranspose, Gemm or
-    MatMul node, or what ONNX Runtime fuses with one, takes, directly or through Transpose and
-    Identity nodes. Sparse tensors, and the weights of layers that the sparse kernels run, are
-    written out; quantised ones, where a DequantizeLinear with a zero point of 0 takes them, are as
-    stored.
+    A weight is a constant tensor of two or more dimensions that a Conv, ConvTranspose, Gemm,
+    MatMul, Einsum, LSTM, GRU or RNN node, or what ONNX Runtime fuses with one, takes, directly or
+    through Transpose and Identity nodes, and a table of floats that a Gather reads (embeddings).
+    This is what "all weights of a file" means wherever wfpipe says so. Sparse
+    tensors, and the weights of layers that the sparse kernels run, are written out; quantised ones,
+    where a DequantizeLinear with a zero point of 0 takes them, are as stored.
     """
     found: dict[str, TensorProto] = {}
     for use in weight_uses(model):
@@ -128,7 +131,7 @@ def _collect(
             known[node.output[0]] = known[source]
         for index in _WEIGHT_INPUTS.get(node.op_type, ()):
             tensor = known.get(node.input[index]) if index < len(node.input) else None
-            if tensor is not None and len(tensor.dims) >= 2:
+            if tensor is not None and len(tensor.dims) >= 2 and _is_weight(node, tensor):
                 found.append(WeightUse(node, index, tensor))
         if is_sparse_conv(node):
             layer = sparse_layer(node, known)
@@ -172,6 +175,11 @@ def flat_places(indices: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.nda
     if len(np.unique(places)) < len(places):
         raise ValueError("a position is there twice")
     return np.asarray(places)
+
+
+def _is_weight(node: NodeProto, tensor: TensorProto) -> bool:
+    """Tell a table of floats from one of places, where a node looks numbers up."""
+    return node.op_type != "Gather" or tensor.data_type not in _INTEGERS
 
 
 def _passes_through(node: NodeProto, known: Mapping[str, TensorProto]) -> bool:

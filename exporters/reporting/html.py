@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from math import prod
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -13,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ..documents.forms import first_batch, forms
 from ..documents.report import Report
 from ..documents.run_log import Event
+from ..documents.shares import file_sparsity
 from ..judging.gates import describe
 from ..judging.headline import headline
 from .page_plots import latency_figures, loss_figure, run_figures
@@ -26,6 +26,7 @@ from .page_tables import (
     summary,
 )
 
+_MOST_NAMED = 8
 _UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|kB|MB|GB|bytes|points|nats|samples/s)(?!\w))")
 
 
@@ -74,9 +75,10 @@ def render(report: Report, recipe: str | None = None, events: Sequence[Event] = 
 def _summary_note(report: Report) -> str:
     """Say what the figures of the first screen are."""
     parts = []
-    if report.dense.accuracy is not None:
-        interval = ", with its 95 % interval" if report.dense.accuracy_low is not None else ""
-        parts.append(f"Accuracy is of {report.test_samples:,} test samples{interval}.")
+    if (score := report.dense.score) is not None:
+        interval = ", with its 95 % interval" if score.low is not None else ""
+        name = report.dense.title[0].upper() + report.dense.title[1:]
+        parts.append(f"{name} is of {report.test_samples:,} test samples{interval}.")
     if first_batch(report) is not None:
         parts.append(
             "Latency is the median of the timed runs; speed is dense / form, with its 95 % "
@@ -100,17 +102,25 @@ def _run_lead(events: Sequence[Event]) -> str:
 
 def _sparsity_lead(report: Report) -> str:
     """Say the sparsity of the prunable weights and, where that differs, of all weights."""
-    counts = [(prod(layer.shape), layer.sparsity) for layer in report.layers]
-    total = sum(count for count, _ in counts)
-    zeros = sum(count * sparsity for count, sparsity in counts)
-    of_all = f"{100 * zeros / total:.2f} %" if total else None
+    of_all = f"{100 * file_sparsity(report.layers):.2f} %" if report.layers else None
     stated = f"{100 * report.sparsity:.2f} %"
     if of_all in (None, stated):
         return f"{stated} of the weights are zero, as counted in the file."
     return (
         f"{stated} of the weights that could be pruned are zero, and {of_all} of all those below, "
-        "as counted in the file."
+        f"as counted in the file. {_dense_lead(report)}"
     )
+
+
+def _dense_lead(report: Report) -> str:
+    """Say which weights hold no zero, the largest first."""
+    ranked = sorted(report.stays_dense, key=lambda weight: -weight.weights)
+    if not ranked:
+        return ""
+    named = ", ".join(f"{weight.name} ({weight.weights:,})" for weight in ranked[:_MOST_NAMED])
+    rest = ranked[_MOST_NAMED:]
+    more = f" and {len(rest)} more ({sum(w.weights for w in rest):,})" if rest else ""
+    return f"Without a zero: {named}{more}."
 
 
 def _layer_lead(report: Report) -> str:

@@ -19,6 +19,7 @@ from ...exporters.documents.report import (
     VariantFigures,
 )
 from ...exporters.documents.run_log import read_log
+from ...exporters.documents.shares import dense_weights, file_sparsity, file_weights
 from ...exporters.judging.baseline import Baseline, Candidate, Planned, Tolerances
 from ...exporters.judging.gates import check_gates
 from ...exporters.judging.verdict import verdict
@@ -26,21 +27,24 @@ from ...exporters.measuring.environment import describe_environment
 from ...exporters.measuring.kernels_library import path_in_use
 from ...exporters.measuring.session import PROVIDERS, SessionSettings, default_threads
 from ...exporters.measuring.validation import Form, Measured, validate_files
-from ...exporters.onnx.zeros import ZeroCount, file_sparsity, layer_figures
+from ...exporters.onnx.zeros import ZeroCount, layer_figures
 from ...exporters.reading.onnx_graph import read_model
 from ...exporters.reading.onnx_wire import MAX_MODEL_BYTES
 from ...exporters.reading.package_model import stated_preprocessing
 from ...exporters.reporting.writing import PAGE_FILE, write_report
 from ...support.errors import InputError
 from ...support.files import check_writable, read_bytes
+from ...support.nests import each
 from ...support.progress import Reporter
 from ..data.fingerprint import fingerprint
-from ..data.source import Data, open_data
+from ..data.source import Data
 from ..recipe.gates import GateSettings
 from ..recipe.reading import Values, resolve
 from ..recipe.recipe import Recipe
 from ..recipe.validate import ValidateSettings
 from ..runs.device import find_device
+from ..tasks.registry import open_task
+from .opening import open_recipe_data
 
 _BATCH = 256
 PARITY_SAMPLES = 128
@@ -96,7 +100,10 @@ def measure_files(
     total = zeros.pruned + zeros.kept if zeros else None
     sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
     works = [forms[name].path for name, form in measured.variants.items() if form.figures]
-    hold = _Gates(recipe.gates, measured.dense, sparsity, total, baseline, planned).hold
+    gone = zeros.gone if zeros else 0
+    weights = file_weights(layers)
+    of_all = file_sparsity(layers, gone)
+    hold = _Gates(recipe.gates, measured.dense, of_all, weights + gone, baseline, planned).hold
     return Report(
         schema=REPORT_SCHEMA,
         model=name,
@@ -104,6 +111,9 @@ def measure_files(
         test_samples=len(data.test),
         test_set=planned.test_set,
         sparsity=sparsity,
+        file_sparsity=file_sparsity(layers),
+        file_weights=weights,
+        stays_dense=dense_weights(layers),
         dense=measured.dense,
         pruned=measured.pruned,
         speedup=measured.speedup,
@@ -173,7 +183,7 @@ class _Gates:
     settings: GateSettings
     dense: ModelFigures
     sparsity: float
-    weights: int | None
+    weights: int
     baseline: Baseline | None
     planned: Planned
 
@@ -209,18 +219,20 @@ def _measure(
 ) -> Measured:
     count = max(recipe.validate_.batches)
     samples, _ = next(iter(data.test_batches(batch=max(count, PARITY_SAMPLES if variants else 1))))
+    task = open_task(recipe.task)
     return validate_files(
         pruned,
         dense,
         variants,
         batches=lambda: data.test_batches(batch=_BATCH),
         test_samples=len(data.test),
-        samples=samples.numpy(),
+        samples=each(lambda t: t.numpy(), samples),
         settings=settings,
         batch_sizes=recipe.validate_.batches,
         runs=recipe.validate_.runs,
         seed=recipe.run.seed,
         reporter=reporter,
+        meter=task.meter,
     )
 
 
@@ -253,7 +265,7 @@ def validate_models(
         _check_out(out)
     read_model(dense)  # refused, where it must be, before ONNX Runtime opens it
     recipe = resolve(_stated(model), file, flags)
-    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
+    data = open_recipe_data(recipe, reporter)
     report = measure_files(
         model,
         dense,

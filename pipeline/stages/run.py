@@ -17,8 +17,9 @@ from ...exporters.reading.archive import read_archive
 from ...exporters.reporting.writing import write_report
 from ...support.errors import InputError
 from ...support.files import write_text
+from ...support.nests import each
 from ...support.progress import Reporter, Silent
-from ..data.source import Data, open_data
+from ..data.source import Data
 from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
@@ -26,7 +27,7 @@ from ..runs.state import Event
 from .export import dense_stage, export_stage, real_samples
 from .latency import check_latency, latency_stage
 from .measure import measure_files, plan, session_settings
-from .opening import Job, open_job
+from .opening import Job, open_job, open_recipe_data
 from .prune import prune_stage
 from .track import Tracking
 from .variants import forms_to_measure, remove_failed, variants_stage, with_variants
@@ -200,7 +201,7 @@ def package_run(
             )
     if targets is not None:
         _check_targets(directory, targets)
-    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
+    data = open_recipe_data(recipe, reporter)
     _pack(directory, data, sign, recipe.export.targets if targets is None else targets)
 
 
@@ -269,7 +270,7 @@ def _pack(
     _, card = write_package(
         directory.package,
         model=model,
-        golden_inputs=real_samples(data, GOLDEN_SAMPLES).numpy(),
+        golden_inputs=each(lambda t: t.numpy(), real_samples(data, GOLDEN_SAMPLES)),
         report=report,
         variant=report.ships or "plain",
         sign=sign,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from ...support.nests import Nest
 from .refit_graph import Graph, Run, State, all_values, capture, last_uses, size
 from .refit_layers import Fitted, Layer, find_layers, schedule
 
@@ -23,15 +24,18 @@ class Captured:
         module: the network that is pruned, on its device.
         dense: its values before.
         example: a batch of the shape that all batches have.
+        also: names of weights that are fitted although they are frozen.
 
     Raises:
         Exception: whatever ``torch.export`` raises where the network cannot be captured.
     """
 
-    def __init__(self, module: nn.Module, dense: State, example: Tensor) -> None:
+    def __init__(
+        self, module: nn.Module, dense: State, example: Nest, also: Collection[str] = ()
+    ) -> None:
         self._module, self._dense = module, dense
         self._graph: Graph = capture(module, example)
-        trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        trained = {n: p for n, p in module.named_parameters() if p.requires_grad or n in also}
         found = find_layers(self._graph, trained)
         self._order, self._layers = schedule(self._graph, found)
         self._position = {node: number for number, node in enumerate(self._order)}
@@ -43,17 +47,17 @@ class Captured:
 
     def kept(self, batches: int, budget: int) -> int:
         """Return the most bytes of tensors that are kept between two layers."""
-        half, most = budget // 2, batches * size(self._graph.input)
+        half, most = budget // 2, batches * sum(map(size, self._graph.inputs))
         last = last_uses(self._graph, self._order)
         for layer, dense_stop in zip(self._layers, self._dense_stops(), strict=True):
             for stop in (self._position[layer.node], dense_stop):
-                alive = [self._graph.input, *self._order[:stop]]
+                alive = [*self._graph.inputs, *self._order[:stop]]
                 needed = batches * sum(size(node) for node in alive if last.get(node, -1) >= stop)
                 most = max(most, needed if needed <= half else 0)
         return 2 * most
 
     def pairs(
-        self, batches: Sequence[Tensor], budget: int
+        self, batches: Sequence[Nest], budget: int
     ) -> Iterator[tuple[Fitted, Iterator[tuple[Tensor, Tensor]]]]:
         """Yield each layer with its inputs and wanted outputs, a batch at a time.
 

@@ -6,7 +6,7 @@ constant goes into its own bias alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from ...support.nests import Nest
 from ..pruning.gradients.rows import evaluating
 from .refit_graph import State, all_values
 from .refit_layers import Fitted, Geometry
@@ -30,16 +31,19 @@ class Untraced:
         module: the network that is pruned, on its device.
         dense: its values before.
         example: a batch, by which the order of the layers is found.
+        also: names of weights that are fitted although they are frozen.
     """
 
-    def __init__(self, module: nn.Module, dense: State, example: Tensor) -> None:
+    def __init__(
+        self, module: nn.Module, dense: State, example: Nest, also: Collection[str] = ()
+    ) -> None:
         self._module, self._dense = module, dense
         self._names = {
             name: layer
             for name, layer in module.named_modules()
             if isinstance(layer, nn.Linear | _ConvNd)
             and isinstance(layer.weight, nn.Parameter)
-            and layer.weight.requires_grad
+            and (layer.weight.requires_grad or (f"{name}.weight" if name else "weight") in also)
             and getattr(layer, "padding_mode", "zeros") == "zeros"
         }
         self._called = self._order(example)
@@ -54,13 +58,13 @@ class Untraced:
         return 0
 
     def pairs(
-        self, batches: Sequence[Tensor], budget: int
+        self, batches: Sequence[Nest], budget: int
     ) -> Iterator[tuple[Fitted, Iterator[tuple[Tensor, Tensor]]]]:
         """Yield each layer with its inputs and wanted outputs; see :class:`Captured`."""
         for name in self._called:
             yield _fitted(name, self._names[name]), self._of_layer(name, batches)
 
-    def _of_layer(self, name: str, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _of_layer(self, name: str, batches: Sequence[Nest]) -> Iterator[tuple[Tensor, Tensor]]:
         present = all_values(self._module)
         for batch in batches:
             x, _ = self._reach(name, present, batch)
@@ -68,7 +72,7 @@ class Untraced:
             yield x, y
 
     @torch.no_grad()
-    def _reach(self, name: str, state: State, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def _reach(self, name: str, state: State, batch: Nest) -> tuple[Tensor, Tensor]:
         """Return what enters and leaves a layer."""
         found: list[tuple[Tensor, Tensor]] = []
 
@@ -87,7 +91,7 @@ class Untraced:
         return found[0]
 
     @torch.no_grad()
-    def _order(self, example: Tensor) -> list[str]:
+    def _order(self, example: Nest) -> list[str]:
         """Return the layers that are called exactly once, in the order of the calls."""
         calls: list[str] = []
         handles = [

@@ -9,7 +9,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ...support.errors import InputError
 from ...support.memory import available_memory, format_size, parse_size
@@ -27,7 +29,14 @@ from ..pruning.memory.plan import BudgetError, MemoryPlan, Room, plan_memory
 from ..pruning.memory.workspace import Demand
 from ..pruning.step import Method, select
 from ..pruning.tensors.layout import Layout
-from ..pruning.tensors.prunables import Axes, find_prunables, input_axes, layers_without_parameter
+from ..pruning.tensors.prunables import (
+    Axes,
+    find_prunables,
+    input_axes,
+    layers_without_parameter,
+    sort_weights,
+)
+from ..pruning.tensors.uses import Uses
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
 from ..runs.directory import free_space
@@ -35,6 +44,7 @@ from .channels.channels import Channels
 from .pattern import pattern_of
 from .refit import Refitter
 from .refit_plan import RefitPlan, plan_refit
+from .weight_uses import reached_by_gradients, say_what_is_pruned, uses_own_weights, weight_uses
 
 _KRONECKER_COPIES = 2
 """The factors and their eigenvectors."""
@@ -62,15 +72,26 @@ class Setup:
 
 
 def find_weights(
-    module: nn.Module, settings: PruneSettings, reporter: Reporter
+    module: nn.Module,
+    settings: PruneSettings,
+    reporter: Reporter,
+    inputs: Tensor | None = None,
 ) -> dict[str, nn.Parameter]:
-    """Return the prunables; say which layers cannot be, and refuse a sparsity of none or all.
+    """Return the prunables; say what stays dense, and refuse a sparsity of none or all.
+
+    Args:
+        module: the network, on its device.
+        settings: the section of the recipe.
+        reporter: told the weights that stay dense, and which are frozen.
+        inputs: a batch, to see what the network multiplies with; None: only weights of layers of
+            PyTorch are known.
 
     Raises:
         InputError: when nothing can be pruned as the recipe wants it.
     """
+    uses = None if inputs is None else weight_uses(module, inputs)
     try:
-        weights = find_prunables(module, settings.include, settings.exclude)
+        found = sort_weights(module, settings.include, settings.exclude, uses)
     except ValueError as error:
         raise InputError(f"nothing to prune: {error}") from None
     computed = layers_without_parameter(module)
@@ -80,7 +101,10 @@ def find_weights(
             "and stay dense: call torch.nn.utils.parametrize.remove_parametrizations (or "
             "torch.nn.utils.prune.remove) in the factory to have them pruned"
         )
-    weights = _that_fit(module, weights, settings, reporter)
+    dense = dict(found.dense)
+    weights = _with_gradients(module, found.weights, settings, inputs, dense)
+    weights = _that_fit(module, weights, settings, uses, dense)
+    say_what_is_pruned(module, weights, dense, reporter)
     total = sum(map(torch.numel, weights.values()))
     if settings.sparsity is None:  # a plan will find one
         return weights
@@ -117,7 +141,8 @@ def set_up(
     """
     if channels is not None:
         return _for_channels(module, weights, data, settings, placement, channels)
-    layout, axes = Layout(weights), input_axes(module, weights)
+    layout = Layout(weights)
+    axes = input_axes(module, weights, _uses_of_own(module, weights, data, placement))
     method = _method(module, weights, data, settings, placement)
     w = layout.flatten(weights)
     keep = torch.ones(layout.total, dtype=torch.bool, device=w.device)
@@ -130,9 +155,9 @@ def set_up(
     except ValueError as error:
         raise InputError(f"the settings of prune cannot be met: {error}") from None
     if method.need == "factors":
-        _check_factors(weights, axes, _budget(settings, placement))
+        _check_factors(module, weights, axes, _budget(settings, placement))
     plan = _plan(settings, method, layout, placement, folder)
-    return Setup(method, axes, plan, *_refitting(module, data, settings, placement))
+    return Setup(method, axes, plan, *_refitting(module, weights, data, settings, placement))
 
 
 def _for_channels(
@@ -149,12 +174,16 @@ def _for_channels(
     channels.check_target(module, settings.final_sparsity, what)
     method = Method(criterion=settings.criterion, update="none")
     axes = input_axes(module, [name for name in find_prunables(module) if name in weights])
-    refit, refitter = _refitting(module, data, settings, placement)
+    refit, refitter = _refitting(module, weights, data, settings, placement)
     return Setup(method, axes, None, refit, refitter, channels)
 
 
 def _refitting(
-    module: nn.Module, data: Data, settings: PruneSettings, placement: Placement
+    module: nn.Module,
+    weights: Mapping[str, nn.Parameter],
+    data: Data,
+    settings: PruneSettings,
+    placement: Placement,
 ) -> tuple[RefitPlan | None, Refitter | None]:
     """Return what refits take, and what does them; None where the recipe wants none."""
     if settings.update != "refit":
@@ -162,34 +191,66 @@ def _refitting(
     values = math.prod(data.preprocessing.shape)
     refit = plan_refit(settings, data, values, _budget(settings, placement))
     example = next(refit.inputs(data, settings, placement, draw=0, count=1))
-    return refit, Refitter(module, example)
+    return refit, Refitter(module, example, also=weights)
 
 
 def _that_fit(
-    module: nn.Module, weights: dict[str, nn.Parameter], settings: PruneSettings, reporter: Reporter
+    module: nn.Module,
+    weights: dict[str, nn.Parameter],
+    settings: PruneSettings,
+    uses: Uses | None,
+    dense: dict[str, str],
 ) -> dict[str, nn.Parameter]:
-    """Leave out the layers that an N:M pattern cannot be laid over."""
+    """Leave out the layers that an N:M pattern cannot be laid over, and note them as dense."""
     pattern = pattern_of(settings.pattern)
     if not pattern.kept:
         return weights
-    axes = input_axes(module, weights)
+    axes = input_axes(module, weights, uses)
     fit = {
         name: weight
         for name, weight in weights.items()
         if highest_sparsity(pattern, Layout({name: weight}), axes) > 0
     }
-    left = [name for name in weights if name not in fit]
     if not fit:
         raise InputError(
             f"pattern {settings.pattern} fits no layer: the input channels of each (of a group of "
             f"a grouped convolution) must be a multiple of {pattern.length}"
         )
-    if left:
-        reporter.warn(
-            f"pattern {settings.pattern} leaves {', '.join(left[:6])} dense: their input channels "
-            f"are no multiple of {pattern.length}"
-        )
+    reason = f"pattern {settings.pattern} does not divide its input channels"
+    dense |= {name: reason for name in weights if name not in fit}
     return fit
+
+
+def _with_gradients(
+    module: nn.Module,
+    weights: dict[str, nn.Parameter],
+    settings: PruneSettings,
+    inputs: Tensor | None,
+    dense: dict[str, str],
+) -> dict[str, nn.Parameter]:
+    """Leave out what a criterion cannot tell the worth of, as forward cuts its gradients off."""
+    if inputs is None or CRITERIA[settings.criterion].need == "nothing":
+        return weights
+    reached = reached_by_gradients(module, weights, inputs)
+    cut = [name for name in weights if name not in reached]
+    dense |= dict.fromkeys(cut, "no gradient reaches it (forward detaches what it computes)")
+    found = {name: weight for name, weight in weights.items() if name in reached}
+    if not found:
+        raise InputError(
+            f"nothing to prune: no gradient reaches {', '.join(cut[:6])}: leave out detach and "
+            "torch.no_grad in forward, or pass --criterion magnitude"
+        )
+    return found
+
+
+def _uses_of_own(
+    module: nn.Module, weights: Mapping[str, nn.Parameter], data: Data, placement: Placement
+) -> Uses | None:
+    """Return what a network does with its parameters, where weights are a user's own."""
+    if not uses_own_weights(module, weights):
+        return None
+    inputs, _ = next(iter(data.test_batches(batch=2)))
+    return weight_uses(module, placement.tensor(inputs))
 
 
 def _method(
@@ -293,7 +354,10 @@ def _free(placement: Placement) -> int:
 
 
 def _check_factors(
-    weights: Mapping[str, nn.Parameter], axes: Mapping[str, Axes], budget: int
+    module: nn.Module,
+    weights: Mapping[str, nn.Parameter],
+    axes: Mapping[str, Axes],
+    budget: int,
 ) -> None:
     """Refuse layers that kfac has no form for, and factors that do not fit."""
     transposed = [name for name, axis in axes.items() if axis.inputs == 0]
@@ -302,6 +366,14 @@ def _check_factors(
             f"kfac has no form for transposed convolutions: put {transposed[0]} in prune.exclude, "
             "or take another criterion"
         )
+    for name in weights:
+        layer = module.get_submodule(name.rpartition(".")[0])
+        own = isinstance(layer, _ConvNd | nn.Linear) and name.rpartition(".")[2] == "weight"
+        if not own or isinstance(layer, NonDynamicallyQuantizableLinear):
+            raise InputError(
+                f"kfac has a form for linear layers and convolutions that are called as such: put "
+                f"{name} in prune.exclude, or take another criterion"
+            )
     needed = 0
     for name, weight in weights.items():
         groups = axes[name].groups

@@ -42,7 +42,8 @@ def prune_on(
     assert channels is not None
     keep = channels.present(masks)
     small = smaller(collector.module, channels.groups, keep)
-    found = find_weights(small, settings, reporter)
+    inputs = collector.placement.tensor(next(iter(collector.data.test_batches(batch=2)))[0])
+    found = find_weights(small, settings, reporter, inputs)
     weights = {name: weight for name, weight in found.items() if name in masks}
     place, folder = collector.placement, collector.folder
     inner = set_up(small, weights, collector.data, settings, place, folder)

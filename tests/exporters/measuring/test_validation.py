@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from wfpipe.exporters.documents.shares import file_sparsity
 from wfpipe.exporters.measuring import latency
 from wfpipe.exporters.measuring.session import SessionSettings
 from wfpipe.exporters.measuring.validation import validate_files
 from wfpipe.exporters.onnx.batchnorm import batchnorm_scales
 from wfpipe.exporters.onnx.export import export_onnx
 from wfpipe.exporters.onnx.parity import check_parity
-from wfpipe.exporters.onnx.zeros import check_zeros, file_sparsity, layer_figures
+from wfpipe.exporters.onnx.zeros import check_zeros, layer_figures
 from wfpipe.models.resnet_cifar import CifarResNet
 from wfpipe.support.progress import Silent, Task
 from wfpipe.tests.exporters.networks import prune_at_random, settled, write_linear

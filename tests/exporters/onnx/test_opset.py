@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wfpipe.exporters.onnx.capture import capture_graph, evaluation_copy
 from wfpipe.exporters.onnx.clean import name_axes
-from wfpipe.exporters.onnx.dynamic import free_axes, resized
+from wfpipe.exporters.onnx.dynamic import axes_of, resized
 from wfpipe.exporters.onnx.opset import lower_opset
 from wfpipe.exporters.onnx.parity import check_parity
 from wfpipe.support.errors import InputError
@@ -51,7 +51,7 @@ def network(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor, list[str
 @pytest.fixture(scope="module")
 def captured(network: tuple[nn.Module, Tensor, list[str]]) -> onnx.ModelProto:
     module, samples, names = network
-    return capture_graph(evaluation_copy(module), samples, opset=18, dynamic=names)
+    return capture_graph(evaluation_copy(module), samples, ["y"], opset=18, dynamic=names)
 
 
 @pytest.mark.parametrize("opset", [13, 14, 15, 16, 17])
@@ -76,10 +76,10 @@ def test_files_of_older_operator_sets_compute_the_same_at_every_free_size(
 def test_free_sizes_get_their_names(
     network: tuple[nn.Module, Tensor, list[str]], captured: onnx.ModelProto
 ) -> None:
-    axes = free_axes(network[2], network[1].dim())
+    axes = axes_of(network[2], network[1].dim())
     model = onnx.ModelProto()
     model.CopyFrom(captured)
-    name_axes(model, axes)
+    name_axes(model, network[2])
     dims = model.graph.input[0].type.tensor_type.shape.dim
     assert {i: dim.dim_param for i, dim in enumerate(dims) if dim.dim_param} == axes
     assert model.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"

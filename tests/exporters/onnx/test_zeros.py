@@ -13,9 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from wfpipe.exporters.documents.report import LayerFigures
+from wfpipe.exporters.documents.shares import file_sparsity
 from wfpipe.exporters.onnx.batchnorm import batchnorm_scales
 from wfpipe.exporters.onnx.export import export_onnx
-from wfpipe.exporters.onnx.zeros import ZeroCount, check_zeros, file_sparsity, layer_figures
+from wfpipe.exporters.onnx.zeros import ZeroCount, check_zeros, layer_figures
 from wfpipe.support.errors import CheckFailed, InputError
 from wfpipe.tests.exporters.networks import (
     Array,
@@ -223,6 +224,7 @@ def test_sparsity_of_a_file_weighs_layers_by_their_size() -> None:
         LayerFigures(name="b", shape=(5, 2, 30), sparsity=0.9),
     ]
     assert file_sparsity(layers) == (50 + 270) / 400
+    assert file_sparsity(layers, gone=100) == (50 + 270 + 100) / 500
     assert file_sparsity([]) == 0.0
 
 

@@ -22,6 +22,8 @@ class Warnings(Silent):
     def warn(self, text: str) -> None:
         self.lines.append(text)
 
+    say = warn
+
 
 def network() -> nn.Module:
     torch.manual_seed(0)
@@ -44,7 +46,9 @@ def test_layers_that_n_m_does_not_fit_stay_dense_and_are_named():
     _, weights = opened(reporter, pattern="2:4")
     assert list(weights) == ["2.weight", "4.weight"]
     assert reporter.lines == [
-        "pattern 2:4 leaves 6.weight dense: their input channels are no multiple of 4"
+        "prunable: 1,008 of 1,264 weights, in 2 tensors",
+        "  stays dense: 0.weight (72), 8.weight (160): prune.exclude",
+        "  stays dense: 6.weight (24): pattern 2:4 does not divide its input channels",
     ]
     with pytest.raises(InputError, match="pattern 3:7 fits no layer"):
         opened(pattern="3:7")

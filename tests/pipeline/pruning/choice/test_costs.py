@@ -74,6 +74,29 @@ def test_the_output_layer_of_attention_counts():
     assert weight_costs(SelfAttention(), [name], query) == {name: 5}
 
 
+def test_weights_of_recurrent_and_bilinear_layers_and_attention_count_by_their_uses():
+    lstm, x = nn.LSTM(8, 4, batch_first=True), torch.rand(3, 5, 8)
+    assert weight_costs(lstm, ["weight_ih_l0", "weight_hh_l0"], x) == {
+        "weight_ih_l0": 5, "weight_hh_l0": 5,
+    }  # fmt: skip
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    assert total_macs(layer, x) == 5 * (4 * 8 * 8 + 2 * 8 * 16)
+    pair = nn.Bilinear(8, 8, 3)
+    assert total_macs(Twice(pair), x) == 5 * 3 * 8 * 8
+
+
+class Twice(nn.Module):
+    """Gives a layer its input twice."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.layer(x, x)
+        return output
+
+
 def test_layers_with_computed_weights_count_in_the_total():
     module = nn.Sequential(nn.Linear(4, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
     assert total_macs(module, torch.rand(1, 4)) == 12 + 6

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 from wfpipe.pipeline.pruning.tensors.prunables import (
@@ -8,7 +9,9 @@ from wfpipe.pipeline.pruning.tensors.prunables import (
     find_prunables,
     input_axes,
     layers_without_parameter,
+    sort_weights,
 )
+from wfpipe.pipeline.pruning.tensors.uses import Uses
 
 
 def network() -> nn.Module:
@@ -46,10 +49,50 @@ def test_excluding_everything_is_refused():
         find_prunables(nn.Linear(2, 2), exclude=["last-linear"])
 
 
-def test_frozen_weights_are_left_out():
+def test_frozen_weights_are_prunable_like_others():
     module = network()
     module.get_parameter("2.weight").requires_grad_(False)
-    assert "2.weight" not in find_prunables(module)
+    assert "2.weight" in find_prunables(module)
+
+
+def test_weights_of_recurrent_bilinear_and_attention_layers_are_prunable():
+    module = nn.ModuleDict(
+        {
+            "lstm": nn.LSTM(3, 4, bidirectional=True),
+            "cell": nn.GRUCell(3, 4),
+            "attention": nn.MultiheadAttention(4, 2, kdim=6),
+            "bilinear": nn.Bilinear(2, 3, 4),
+        }
+    )
+    assert list(find_prunables(module)) == [
+        "lstm.weight_ih_l0", "lstm.weight_hh_l0",
+        "lstm.weight_ih_l0_reverse", "lstm.weight_hh_l0_reverse",
+        "cell.weight_ih", "cell.weight_hh",
+        "attention.q_proj_weight", "attention.k_proj_weight", "attention.v_proj_weight",
+        "attention.out_proj.weight", "bilinear.weight",
+    ]  # fmt: skip
+
+
+def test_an_embedding_and_what_shares_its_table_stay_dense_unless_named_in_full():
+    module = nn.ModuleDict({"words": nn.Embedding(9, 4), "a": nn.Linear(4, 4)})
+    module["head"] = nn.Linear(4, 9)
+    module["head"].weight = module["words"].weight
+    found = sort_weights(module)
+    assert list(found.weights) == ["a.weight"]
+    assert list(found.dense) == ["words.weight"]
+    for name in ("words.weight", "head.weight"):
+        assert list(find_prunables(module, include=["*", name])) == ["words.weight", "a.weight"]
+
+
+def test_what_the_network_does_with_weights_decides():
+    module = nn.ModuleDict({name: nn.Linear(4, 4) for name in "abc"})
+    module.register_parameter("own", nn.Parameter(torch.zeros(4, 4)))
+    uses = Uses({"a.weight": 1, "own": 0}, frozenset(["b.weight"]), seen=frozenset(["b.weight"]))
+    found = sort_weights(module, uses=uses)
+    assert list(found.weights) == ["own", "a.weight"]
+    assert "computed from it" in found.dense["b.weight"]
+    assert "does not use it" in found.dense["c.weight"]
+    assert input_axes(module, found.weights, uses) == {"own": Axes(0), "a.weight": Axes(1)}
 
 
 def test_layers_with_computed_weights_are_told_apart():
