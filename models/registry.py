@@ -15,12 +15,14 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ..support.errors import InputError, unknown
+from .copying import copy_module, is_float32, to_float32
 from .digits_cnn import DigitsCnn
 from .mlp import Mlp
 from .mobilenet_v1 import MobileNetV1
 from .resnet import resnet18, resnet50
 from .resnet_cifar import CifarResNet
 from .sources import build_from_factory, build_from_library, is_factory
+from .unwrapping import fold, unwrap
 from .weights import fit_state_dict, read_state_dict
 
 _LIBRARIES = ("timm", "torchvision")
@@ -34,11 +36,15 @@ class LoadedModel:
 
     ``name`` is as given. ``weights`` is ``"built-in"`` (the model, or its factory, brought them),
     ``"pretrained"`` (the library of the model brought them), ``"random"``, or the path as given.
+    ``notes`` say in words what was done to the network. ``untouched`` is it as it came, with its
+    weights, where numbers of it were moved or cast; None where none were.
     """
 
     module: nn.Module
     name: str
     weights: str
+    notes: tuple[str, ...] = ()
+    untouched: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -102,13 +108,19 @@ def load_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = _build(name, weights == "pretrained", input_shape, classes, options or {})
+    module = unwrap(module, name)
+    untouched = None if is_float32(module) else copy_module(module).eval()
     _settle(module, name)
     if name == "digits-cnn" and weights is None:
         with as_file(files(__package__).joinpath("digits_cnn.safetensors")) as path:
             fit_state_dict(module, read_state_dict(path), f"weights file {str(path)!r}")
     elif weights not in (None, "random", "pretrained"):
-        fit_state_dict(module, read_state_dict(Path(weights)), f"weights file {weights!r}")
-    return LoadedModel(module, name, weights or "built-in")
+        state = read_state_dict(Path(weights))
+        fit_state_dict(module, state, f"weights file {weights!r}")
+        if untouched is not None:
+            fit_state_dict(untouched, state, f"weights file {weights!r}")
+    notes = fold(module, name)
+    return LoadedModel(module, name, weights or "built-in", tuple(notes), untouched)
 
 
 def _library_and_name(name: str) -> tuple[str, str] | None:
@@ -194,7 +206,7 @@ def _settle(module: nn.Module, name: str) -> None:
             "run the network once on a sample before the factory returns it"
         )
     try:
-        module.to(device="cpu", dtype=torch.float32).eval()
+        to_float32(module).eval()
     except Exception as error:  # a module of the user may refuse either in any way
         reason = " ".join(str(error).split())
         raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 
 from ...exporters.documents.manifest import SPARSE_CPU
 from ...exporters.measuring.kernels_library import libraries_for
+from ...models.copying import copy_module
 from ...models.registry import load_model
 from ...support.errors import InputError, first_line
 from ...support.progress import Reporter
@@ -27,6 +27,7 @@ from ..runs.state import Event, State, check_state, digest_tensors, load_state
 from ..steps.channels.channels import find_channels
 from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
+from .as_it_came import check_repeatable, check_untouched
 
 
 @dataclass
@@ -70,10 +71,12 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     """
     placement = place(recipe.run.device, recipe.finetune.precision)
     data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
-    module = _open_model(recipe, data)
+    module = _open_model(recipe, data, reporter)
     check_outputs(module, data, training=recipe.finetune.epochs > 0)
+    inputs, _ = next(iter(data.test_batches(batch=2)))
+    check_repeatable(module, inputs)
     placement.network(module)
-    sample = placement.tensor(next(iter(data.test_batches(batch=2)))[0])
+    sample = placement.tensor(inputs)
     weights = find_weights(module, recipe.prune, reporter, sample)
     channels = None
     if recipe.prune.pattern == CHANNEL:
@@ -156,7 +159,7 @@ def check_outputs(module: nn.Module, data: Data, *, training: bool) -> None:
     if len(inputs) < 2:
         raise InputError(f"the test split of {data.source!r} holds 1 sample: at least 2 are needed")
     if training:
-        _scores(copy.deepcopy(module).train(), inputs, " in training mode")
+        _scores(copy_module(module).train(), inputs, " in training mode")
     outputs = _scores(module.eval(), inputs, "")
     if not bool(torch.isfinite(outputs).all()):
         raise InputError(
@@ -186,15 +189,20 @@ def _scores(module: nn.Module, inputs: torch.Tensor, mode: str) -> torch.Tensor:
     return outputs
 
 
-def _open_model(recipe: Recipe, data: Data) -> nn.Module:
-    module = load_model(
+def _open_model(recipe: Recipe, data: Data, reporter: Reporter) -> nn.Module:
+    loaded = load_model(
         recipe.model.name,
         recipe.model.weights,
         input_shape=data.preprocessing.shape,
         classes=data.classes,
         options=recipe.model.options,
         seed=stream(recipe.run.seed, "weights"),
-    ).module
+    )
+    for note in loaded.notes:
+        reporter.say(note)
+    module = loaded.module
+    if loaded.untouched is not None:
+        check_untouched(loaded.untouched, module, next(iter(data.test_batches(batch=2)))[0])
     if any(parameter.is_inference() for parameter in module.parameters()):
         raise InputError(
             f"model {recipe.model.name!r} was built under torch.inference_mode() and cannot be "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ...models.copying import copy_module
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From inputs, outputs (n, classes) and targets (n,) of a batch to its mean loss."""
@@ -36,7 +37,7 @@ def distilling(loss: Loss, dense: nn.Module, share: float, temperature: float) -
         share: weight of the teacher, in [0, 1].
         temperature: T, > 0; higher = softer outputs.
     """
-    teacher = copy.deepcopy(dense).eval().requires_grad_(False)
+    teacher = copy_module(dense).eval().requires_grad_(False)
 
     def mixed(inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
