@@ -93,16 +93,17 @@ def _fold_part(part: nn.Module) -> list[str]:
             steps: Any = part.parametrizations
             kinds.append(" and ".join(_title(step) for step in steps[key]))
             parametrize.remove_parametrizations(part, key, leave_parametrized=True)
-    for hook in list(part._forward_pre_hooks.values()):
+    hooks: list[Any] = list(part._forward_pre_hooks.values())
+    for hook in hooks:
         kind = type(hook).__name__
         if isinstance(hook, BasePruningMethod | PruningContainer):
             remove_pruning(part, hook._tensor_name)  # type: ignore[no-untyped-call]
             kinds.append("torch.nn.utils.prune")
         elif kind == "WeightNorm":
-            remove_weight_norm(part, hook.name)  # type: ignore[union-attr]
+            remove_weight_norm(part, hook.name)
             kinds.append("weight_norm")
         elif kind == "SpectralNorm":
-            remove_spectral_norm(part, hook.name)  # type: ignore[union-attr]
+            remove_spectral_norm(part, hook.name)
             kinds.append("spectral_norm")
     return kinds
 

@@ -17,7 +17,7 @@ def network() -> nn.Sequential:
 
 
 def distributed(module: nn.Module) -> nn.Module:
-    store = torch.distributed.HashStore()
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         return nn.parallel.DistributedDataParallel(module)
@@ -33,7 +33,8 @@ def compiled(module: nn.Module) -> nn.Module:
 def with_compiled_parts(module: nn.Module) -> nn.Module:
     assert isinstance(module, nn.Sequential)
     module[0] = compiled(module[0])
-    module[2].compile(backend="eager")
+    last: nn.Module = module[2]
+    last.compile(backend="eager")
     return module
 
 
@@ -83,7 +84,8 @@ def old(norm: Callable[[nn.Module], nn.Module]) -> Callable[[nn.Module], nn.Modu
 
 def pruned(layer: nn.Module) -> nn.Module:
     prune.l1_unstructured(layer, "weight", 0.5)
-    return prune.random_unstructured(layer, "weight", 0.2)
+    found: nn.Module = prune.random_unstructured(layer, "weight", 0.2)
+    return found
 
 
 COMPUTED: dict[str, Callable[[nn.Module], nn.Module]] = {
