@@ -17,13 +17,14 @@ from torch.nn.parameter import is_lazy
 from ..support.errors import InputError, unknown
 from .copying import copy_module, is_float32, to_float32
 from .digits_cnn import DigitsCnn
+from .fitting import fit_state_dict
 from .mlp import Mlp
 from .mobilenet_v1 import MobileNetV1
 from .resnet import resnet18, resnet50
 from .resnet_cifar import CifarResNet
 from .sources import build_from_factory, build_from_library, is_factory
 from .unwrapping import fold, unwrap
-from .weights import fit_state_dict, read_state_dict
+from .weights import read_weights
 
 _LIBRARIES = ("timm", "torchvision")
 _OTHER_FORMS = "Other forms: timm:NAME, torchvision:NAME, FILE.py:FACTORY."
@@ -36,14 +37,16 @@ class LoadedModel:
 
     ``name`` is as given. ``weights`` is ``"built-in"`` (the model, or its factory, brought them),
     ``"pretrained"`` (the library of the model brought them), ``"random"``, or the path as given.
-    ``notes`` say in words what was done to the network. ``untouched`` is it as it came, with its
-    weights, where numbers of it were moved or cast; None where none were.
+    ``notes`` say which of a file's tensors were taken, and how, where that is not plain, and
+    ``folded`` which weights were computed and are plain ones now. ``untouched`` is the network as
+    it came, with its weights, where numbers of it were moved or cast; None where none were.
     """
 
     module: nn.Module
     name: str
     weights: str
     notes: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
     untouched: nn.Module | None = None
 
 
@@ -79,6 +82,7 @@ def load_model(
     input_shape: tuple[int, ...],
     classes: int,
     options: Mapping[str, Any] | None = None,
+    averaged: bool = True,
     seed: int = 0,
 ) -> LoadedModel:
     """Build the network ``name`` and give it its weights.
@@ -95,6 +99,7 @@ def load_model(
             pixels for an image network, anything for ``mlp``.
         classes: number of classes.
         options: arguments of a built-in network, such as ``hidden`` for ``mlp``.
+        averaged: whether an exponential moving average in a weights file is taken.
         seed: fixes random weights.
 
     Raises:
@@ -111,16 +116,27 @@ def load_model(
     module = unwrap(module, name)
     untouched = None if is_float32(module) else copy_module(module).eval()
     _settle(module, name)
+    notes: tuple[str, ...] = ()
     if name == "digits-cnn" and weights is None:
         with as_file(files(__package__).joinpath("digits_cnn.safetensors")) as path:
-            fit_state_dict(module, read_state_dict(path), f"weights file {str(path)!r}")
+            load_weights(module, path)
     elif weights not in (None, "random", "pretrained"):
-        state = read_state_dict(Path(weights))
-        fit_state_dict(module, state, f"weights file {weights!r}")
+        notes = load_weights(module, Path(weights), averaged=averaged)
         if untouched is not None:
-            fit_state_dict(untouched, state, f"weights file {weights!r}")
-    notes = fold(module, name)
-    return LoadedModel(module, name, weights or "built-in", tuple(notes), untouched)
+            load_weights(untouched, Path(weights), averaged=averaged)
+    folded = tuple(fold(module, name))
+    return LoadedModel(module, name, weights or "built-in", notes, folded, untouched)
+
+
+def load_weights(module: nn.Module, path: Path, *, averaged: bool = True) -> tuple[str, ...]:
+    """Give ``module`` the weights of a file; return what a user is told of them.
+
+    Raises:
+        InputError: when the file cannot be read, or does not fit.
+    """
+    weights = read_weights(path, averaged=averaged)
+    source = f"weights file {str(path)!r}"
+    return weights.notes + fit_state_dict(module, weights.tensors, source, averaged=averaged)
 
 
 def _library_and_name(name: str) -> tuple[str, str] | None:

@@ -47,7 +47,7 @@ def test_the_job_runs_as_a_library(tmp_path, capsys):
     recipe = Recipe.model_validate(
         {
             "finetune": {"epochs": 0},
-            "prune": {"gradients": 8},
+            "prune": {"criterion": "woodfisher", "gradients": 8},
             "validate": {"runs": 100, "threads": 1, "batches": [1]},
         }
     )

@@ -5,9 +5,10 @@
     python infer.py --self-test                  is the package whole, and right on this machine?
     python infer.py --verbose cat.png            say too which sparse kernels run, if any
 
-Images are turned into grayscale or RGB and resized as they were for training (manifest.json says
-how). An .npy file of uint8 holds images, (n, height, width) or (n, height, width, channels); one
-of floats holds prepared inputs, (n, *shape of the model's input), which go in as they are.
+Images are turned upright (EXIF), made grayscale or RGB, resized and cropped as they were for
+training (manifest.json says how). An .npy file of uint8 holds images, (n, height, width) or
+(n, height, width, channels), of which a single channel is repeated where the model takes three;
+one of floats holds prepared inputs, (n, *shape of the model's input), which go in as they are.
 The model's output is taken as logits, one for each class.
 
 A model that runs on sparse kernels comes with their library for some platforms. It is loaded if it
@@ -39,9 +40,13 @@ import onnxruntime as ort
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-IMAGE_NAME = re.compile(r"\.(bmp|gif|jpe?g|p[bgp]m|png|tiff?|webp)$", re.IGNORECASE)
+IMAGE_NAME = re.compile(r"\.(bmp|gif|jfif|jpe|jpe?g|p[bgp]m|png|tiff?|webp)$", re.IGNORECASE)
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others may start programs
-EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
+DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}  # more than 8 bits
+TRANSPARENT = {"LA", "La", "PA", "RGBA", "RGBa"}
+TURNS = dict(enumerate((Image.Transpose[name] for name in (
+    "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE",
+    "ROTATE_90")), start=2))  # fmt: skip
 SCHEMA = "wfpipe-manifest/1"
 SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
 PROCESSORS = {"windows-amd64": "windows-x86_64", "linux-arm64": "linux-aarch64"}
@@ -217,13 +222,37 @@ def read_image(path: Path, manifest: dict[str, Any]) -> list[Image.Image]:
     """Read an image file as the channels that the network takes: grayscale, or RGB."""
     try:
         with Image.open(path, formats=FORMATS) as file:
-            if file.mode not in EIGHT_BIT:
-                raise ValueError(f"it has pixels of mode {file.mode}, and must have 8-bit ones")
-            transparent = file.mode == "P" and "transparency" in file.info
-            image = file.convert("RGBA") if transparent else file
-            return list(image.convert("L" if channels(manifest) == 1 else "RGB").split())
+            file.load()
+            image = upright(file)
+        mode = "L" if channels(manifest) == 1 else "RGB"
+        return list(coloured(image, mode, manifest["preprocessing"] or {}).split())
     except Exception as error:  # decoders of damaged files fail in many ways
         raise InputError(f"cannot read image {path}: {one_line(error)}") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says, if that can be read."""
+    try:
+        turn = TURNS.get(int(image.getexif().get(0x0112, 1)))
+    except Exception:  # EXIF data are often damaged where the image is not
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def coloured(image: Image.Image, mode: str, how: dict[str, Any]) -> Image.Image:
+    """Return an image as "L" or "RGB": deep values over ``white``, transparency on its ground."""
+    if image.mode in DEEP:
+        if not how.get("white"):
+            raise ValueError(f"it has pixels of mode {image.mode}, and must have 8-bit ones")
+        values = np.asarray(image).astype(np.float64) * (255 / how["white"])
+        image = Image.fromarray(np.rint(values.clip(0, 255)).astype(np.uint8))
+    if image.mode in TRANSPARENT or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if how.get("background"):
+            ground = Image.new("RGBA", image.size, how["background"])
+            image = Image.alpha_composite(ground, image)
+        image = image.convert("RGB")
+    return image.convert(mode)
 
 
 def channels(manifest: dict[str, Any]) -> int | None:
@@ -235,17 +264,44 @@ def channels(manifest: dict[str, Any]) -> int | None:
 def prepare(planes: list[Image.Image], manifest: dict[str, Any], name: str) -> Array:
     """Return an image, given by its channels, as the network takes it.
 
-    Each channel is resized where its size is not the network's. Pixels become values in [0, 1],
-    less the mean, over the standard deviation: float32 (channels, height, width).
+    Each channel is resized and cropped as for training. Pixels become values in [0, 1], less the
+    mean, over the standard deviation: float32 (channels, height, width).
     """
     wanted = channels(manifest)
+    if len(planes) == 1 and wanted == 3:
+        planes = planes * 3
     if wanted != len(planes):
         takes = "no images: pass a float .npy" if wanted is None else f"{wanted} channels"
         raise InputError(f"{name} has {len(planes)} channels, and the model takes {takes}")
     how = manifest["preprocessing"]
-    size = (how["shape"][2], how["shape"][1])
-    fitted = [p if p.size == size else p.resize(size, Image.Resampling.BILINEAR) for p in planes]
-    return normalise(np.stack([np.asarray(plane) for plane in fitted]), how["mean"], how["std"])
+    pixels = np.stack([np.asarray(fitted(plane, how)) for plane in planes])
+    return normalise(pixels, how["mean"], how["std"])
+
+
+def fitted(plane: Image.Image, how: dict[str, Any]) -> Image.Image:
+    """Return a channel resized, and its centre cut out where the manifest says so."""
+    wanted = (how["shape"][2], how["shape"][1])
+    resize = how.get("resize")
+    size = wanted
+    if resize is None:
+        size = plane.size if how.get("crop") else wanted
+    elif len(resize) == 2:
+        size = (resize[1], resize[0])
+    else:
+        side, short = resize[0], min(plane.size)
+        size = tuple(side if n == short else side * n // short for n in plane.size)
+    if plane.size != size:
+        resample = Image.Resampling[how.get("interpolation", "bilinear").upper()]
+        plane = plane.resize(size, resample)
+    if not how.get("crop"):
+        return plane
+    left, top = (crop_start(own, want) for own, want in zip(plane.size, wanted, strict=True))
+    return plane.crop((left, top, left + wanted[0], top + wanted[1]))
+
+
+def crop_start(own: int, wanted: int) -> int:
+    """Return where a centred crop begins; before 0 where black is added around the image."""
+    return round((own - wanted) / 2) if own >= wanted else -((wanted - own) // 2)
 
 
 def normalise(pixels: Array, mean: Sequence[float], std: Sequence[float]) -> Array:

@@ -206,8 +206,21 @@ def _preparation(how: Preprocessing | None) -> str:
     shape = " × ".join(map(str, how.shape))
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (how.mean, how.std))
     if how.kind == "image":
-        return f"images to {shape}, pixels in 0 to 1, less mean {mean}, over std {std}"
+        return (
+            f"images to {shape}{_sizing(how)}, pixels in 0 to 1, less mean {mean}, over std {std}"
+        )
     return f"features of shape {shape}, less mean {mean}, over std {std}"
+
+
+def _sizing(how: Preprocessing) -> str:
+    """Say how an image comes to its size, where that is more than a resize to it."""
+    if not how.crop:
+        return "" if how.interpolation == "bilinear" else f" ({how.interpolation})"
+    before = ""
+    if how.resize is not None:
+        what = "short side" if len(how.resize) == 1 else "height and width"
+        before = f"{what} to {' × '.join(map(str, how.resize))} ({how.interpolation}), "
+    return f" ({before}centre cut out)"
 
 
 def _classes(names: tuple[str, ...] | None) -> str:

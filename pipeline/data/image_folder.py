@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ...support.errors import InputError
+from ...support.names import some_names
+from ...support.progress import Reporter
+from .images import lies_sideways, transparent, upright
 from .reading import BadImageError, Item, Source, Split, brief
 
 SUFFIXES = (
     ".bmp",
     ".gif",
+    ".jfif",
+    ".jpe",
     ".jpeg",
     ".jpg",
     ".pbm",
@@ -52,11 +58,17 @@ class ImageFiles:
                 image.load()
             except Exception as error:  # decoders raise anything on damaged files
                 raise self._bad(index, error) from None
-            return image
+            return upright(image)
 
     def header(self, index: int) -> tuple[str | None, tuple[int, ...]]:
         with self._open(index) as image:
-            return image.mode, (image.height, image.width)
+            size = (image.height, image.width)
+            return image.mode, size[::-1] if lies_sideways(image) else size
+
+    def transparent(self, index: int) -> bool:
+        """Tell whether an image can have transparent pixels."""
+        with self._open(index) as image:
+            return transparent(image)
 
     def name(self, index: int) -> str:
         return repr(self.paths[index])
@@ -79,14 +91,15 @@ class ImageFiles:
         return BadImageError(f"cannot read image {self.name(index)}: {reason}")
 
 
-def open_folder(root: Path) -> Source:
+def open_folder(root: Path, reporter: Reporter) -> Source:
     """List the images under ``root``; class names are sorted and give the class indices.
 
-    Hidden files, files without the suffix of an image, and folders in a class's folder are passed
-    over. ``val`` is the test split where there is no ``test``.
+    All images below a class's folder are of the class, however deep. Hidden files are passed over,
+    and so are files without the suffix of an image, whose number is said. ``val`` is the test split
+    where there is no ``test``. A class without test images is a warning.
 
     Raises:
-        InputError: when a split or a class is missing, or there are no images.
+        InputError: when a split is missing, a class has no training images, or there are none.
     """
     parts = _folders(root, "data folder")
     if "train" not in parts or not {"test", "val"} & parts.keys():
@@ -94,27 +107,32 @@ def open_folder(root: Path) -> Source:
             f"data folder {str(root)!r} must hold train and test (or val), each with a folder of "
             f"images for every class; it holds {', '.join(sorted(parts)[:8]) or 'no folders'}"
         )
-    train = _classes(parts["train"])
+    others: Counter[str] = Counter()
+    train = _classes(parts["train"], others)
     test_folder = parts["test"] if "test" in parts else parts["val"]
-    test = _classes(test_folder)
-    for name in sorted(train.keys() ^ test.keys()):
-        folder = test_folder if name in train else parts["train"]
-        raise InputError(f"class {name!r} has no images in {str(folder)!r}")
+    test = _classes(test_folder, others)
+    if unknown := sorted(test.keys() - train.keys()):
+        raise InputError(f"class {unknown[0]!r} has no images in {str(parts['train'])!r}")
+    if untested := sorted(train.keys() - test.keys()):
+        reporter.warn(
+            f"no test images in {str(test_folder)!r} for {len(untested)} of {len(train)} classes: "
+            f"{some_names(untested)}; the accuracy says nothing of them"
+        )
+    if others:
+        kinds = some_names([f"{count} {suffix}" for suffix, count in others.most_common()])
+        reporter.warn(f"files in {str(root)!r} that are no images are passed over: {kinds}")
     names = tuple(sorted(train))
     return Source("image", _split(train, names), _split(test, names), names)
 
 
-def _classes(folder: Path) -> dict[str, list[str]]:
-    """Return the sorted image files by class, of the classes that have any."""
+def _classes(folder: Path, others: Counter[str]) -> dict[str, list[str]]:
+    """Return the sorted image files by class, of the classes that have any; count other files."""
     classes = {}
     for name, path in _folders(folder, "split").items():
         if not name.isprintable():
             raise InputError(f"class folder {str(path)!r} must have a name of printable characters")
-        files = [
-            entry.path
-            for entry in _entries(path)
-            if entry.name.lower().endswith(SUFFIXES) and entry.is_file()
-        ]
+        files: list[str] = []
+        _collect(path, files, others, ())
         if files:
             classes[name] = sorted(files)
     if not classes:
@@ -125,9 +143,26 @@ def _classes(folder: Path) -> dict[str, list[str]]:
     return classes
 
 
+def _collect(
+    folder: Path, files: list[str], others: Counter[str], above: tuple[tuple[int, int], ...]
+) -> None:
+    """Add the images in and below a folder; a link that leads back to a folder above ends there."""
+    status = folder.stat()
+    own = status.st_dev, status.st_ino
+    if own in above:
+        return
+    for entry in _entries(folder):
+        if entry.is_dir():
+            _collect(Path(entry.path), files, others, (*above, own))
+        elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+            files.append(entry.path)
+        else:
+            others[Path(entry.name).suffix.lower() or entry.name] += 1
+
+
 def _split(classes: dict[str, list[str]], names: tuple[str, ...]) -> Split:
-    counts = [len(classes[name]) for name in names]
-    paths = [path for name in names for path in classes[name]]
+    counts = [len(classes.get(name, ())) for name in names]
+    paths = [path for name in names for path in classes.get(name, ())]
     return Split(ImageFiles(paths), np.repeat(np.arange(len(names)), counts).astype(np.int64))
 
 

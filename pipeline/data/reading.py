@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ...exporters.documents.preprocessing import ImageRules
 from ...support.errors import InputError
 from .augment import Box
+from .images import DEEP, coloured, fitted
 
 Kind = Literal["image", "features"]
 Values = npt.NDArray[Any]
@@ -74,14 +76,16 @@ class Source:
 class Form:
     """What every sample is brought to.
 
-    ``mode`` is ``"L"``, ``"RGB"``, or None for arrays, whose channels stay as they are. ``first``
-    names the sample that gave the shape when nothing else did.
+    ``mode`` is ``"L"``, ``"RGB"``, or None for arrays, whose channels stay as they are, but that
+    one may be repeated to three. ``first`` names the sample that gave the shape when nothing else
+    did. ``rules`` say how images come to their size and colours.
     """
 
     kind: Kind
     mode: str | None
     shape: tuple[int, ...]
     first: str | None = None
+    rules: ImageRules = ImageRules()  # noqa: RUF009 - frozen
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.float32]:
@@ -93,6 +97,11 @@ class Form:
         """The memory that a sample takes in this form."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
+    def repeated(self) -> Form:
+        """Return the form of gray images with their one channel repeated to three."""
+        mode = None if self.mode is None else "RGB"
+        return replace(self, mode=mode, shape=(3, *self.shape[1:]))
+
     def check(self, mode: str | None, shape: tuple[int, ...], name: str) -> None:
         """Check the mode and the shape of a sample as they come.
 
@@ -100,15 +109,20 @@ class Form:
             BadImageError: when the pixels are not of 8 bits.
             InputError: when the shape is not the one that all samples must have.
         """
-        if mode is not None and mode not in _EIGHT_BIT:
-            raise BadImageError(f"image {name} has pixels of mode {mode}: 8-bit images are needed")
+        if mode in DEEP and self.rules.white is None:
+            raise BadImageError(
+                f"image {name} has pixels of more than 8 bits (mode {mode}): say which value is "
+                "white, with --set data.white=65535"
+            )
+        if mode is not None and mode not in _EIGHT_BIT | DEEP:
+            raise BadImageError(f"image {name} has pixels of mode {mode}, which is not known")
         if (mode is None) != (self.mode is None):
             raise InputError(f"{name} must be of the same type as the first training sample")
         if self.kind == "features" and shape != self.shape:
             raise InputError(f"{name} has shape {shape}: {self.first} has {self.shape}")
         if self.kind == "features":
             return
-        if mode is None and shape[0] != self.shape[0]:
+        if mode is None and shape[0] != self.shape[0] and (shape[0], self.shape[0]) != (1, 3):
             raise InputError(f"{name} has {shape[0]} channels: the others have {self.shape[0]}")
         if self.first is not None and shape[-2:] != self.shape[-2:]:
             raise InputError(
@@ -131,23 +145,21 @@ class Form:
         self.check(None, item.shape, name)
         if self.kind == "features" or (item.shape == self.shape and box is None):
             return item
-        planes = [_resize(Image.fromarray(plane), self.shape, box) for plane in item]
-        return np.stack([np.asarray(plane) for plane in planes])
+        planes = [fitted(Image.fromarray(p), self._size, self.rules, box) for p in item]
+        return np.stack([np.asarray(planes[i % len(planes)]) for i in range(self.shape[0])])
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.shape[-2], self.shape[-1]
 
     def _from_image(self, image: Image.Image, name: str, box: Box | None) -> Values:
+        assert self.mode is not None
         try:
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")
-            values = np.asarray(_resize(image.convert(self.mode), self.shape, box))
+            image = coloured(image, self.mode, self.rules)
+            values = np.asarray(fitted(image, self._size, self.rules, box))
         except (OSError, ValueError) as error:
             raise BadImageError(f"cannot read image {name}: {brief(error)}") from None
         return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
-
-
-def _resize(image: Image.Image, shape: tuple[int, ...], box: Box | None) -> Image.Image:
-    size = (shape[-1], shape[-2])
-    part = image if box is None else image.crop(box)
-    return part if part.size == size else part.resize(size, Image.Resampling.BILINEAR)
 
 
 def pixels(shape: tuple[int, ...]) -> str:

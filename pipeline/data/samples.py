@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -34,6 +34,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def repeated(self) -> Samples:
+        """Return the same gray images with their one channel repeated to three."""
+        cache = None if self.cache is None else np.repeat(self.cache, 3, axis=1)
+        return replace(self, form=self.form.repeated(), cache=cache)
 
     def batch(self, positions: Key, name: int, augmentation: Augmentation | None = None) -> Values:
         """Read the samples at n ``positions``.

@@ -21,13 +21,14 @@ from .arrays import ArrayReader, open_npz
 from .augment import Augmentation
 from .digits import CLASS_NAMES, load_digits
 from .factory import open_factory
+from .form import decide_form
 from .hub import open_hub
 from .image_folder import open_folder
 from .loader import Key
 from .prepare import Rules, settle
 from .randomness import permutation, stream
-from .reading import BadImageError, Form, Reader, Source, Split, Values
-from .samples import Samples, with_remedy
+from .reading import Source, Split, Values
+from .samples import Samples
 
 # A heuristic: the cache leaves most of the free memory to the gradients and the network.
 CACHE_SHARE = 1 / 4
@@ -56,6 +57,16 @@ class Data:
     seed: int
     augmentation: Augmentation | None
     workers: int
+
+    def repeated(self) -> Data:
+        """Return the same gray images with their one channel repeated to three."""
+        shape = self.train.form.repeated().shape
+        return replace(
+            self,
+            train=self.train.repeated(),
+            test=self.test.repeated(),
+            preprocessing=self.preprocessing.model_copy(update={"shape": shape}),
+        )
 
     def training_batches(self, *, epoch: int, batch: int, augment: bool = True) -> Batches:
         """Return one pass over the training split.
@@ -157,13 +168,11 @@ def open_data(settings: DataSettings, *, seed: int, reporter: Reporter) -> Data:
         InputError: when the source is missing, unreadable, or does not fit the settings.
     """
     source = _find(settings, reporter)
-    if source.kind == "features" and (settings.augment or settings.size is not None):
-        key = "augment" if settings.augment else "size"
-        raise InputError(f"data.{key} needs images: {settings.source!r} holds float features")
+    if source.kind == "features":
+        _check_no_image_settings(settings)
     for part, split in (("train", source.train), ("test", source.test)):
         _check_classes(split, part, settings.source)
-    form = _form(source, settings)
-    _check_channels(form, settings)
+    form = decide_form(source, settings, reporter)
     augmentation = Augmentation(frozenset(settings.augment), settings.crop_padding)
     rules = Rules(
         limit=settings.limit_train,
@@ -185,7 +194,11 @@ def open_data(settings: DataSettings, *, seed: int, reporter: Reporter) -> Data:
         class_names=names,
         classes=len(names) if names is not None else highest + 1,
         preprocessing=Preprocessing(
-            kind=form.kind, shape=form.shape, mean=tuple(settings.mean), std=tuple(settings.std)
+            kind=form.kind,
+            shape=form.shape,
+            mean=tuple(settings.mean),
+            std=tuple(settings.std),
+            **form.rules.model_dump(),
         ),
         source=settings.source,
         seed=seed,
@@ -210,7 +223,7 @@ def _find(settings: DataSettings, reporter: Reporter) -> Source:
     if name.endswith(".npz"):
         return open_npz(Path(name))
     if os.path.isdir(name):
-        return open_folder(Path(name))
+        return open_folder(Path(name), reporter)
     if os.path.exists(name):
         raise InputError(f"data {name!r} is a file of an unknown kind; known: digits. {_FORMS}")
     if len(Path(name).parts) > 1:
@@ -241,49 +254,8 @@ def _check_classes(split: Split, part: str, source: str) -> None:
         )
 
 
-def _form(source: Source, settings: DataSettings) -> Form:
-    """Decide the form of the samples from the first readable one of each training class.
-
-    Images are grayscale if all of these are, else RGB. Their size is ``data.size``, or that of the
-    first, which all the others must then have.
-    """
-    reader = source.train.reader
-    if source.kind == "features":
-        return Form("features", None, reader.header(0)[1], reader.name(0))
-    labels = np.unique(source.train.targets)
-    firsts = [
-        _first_readable(
-            reader, np.flatnonzero(source.train.targets == label), settings.skip_bad_images
-        )
-        for label in labels
-    ]
-    first, mode, shape = firsts[0]
-    channels = shape[0]
-    if mode is not None:
-        gray = {mode for _, mode, _ in firsts} <= {"1", "L"}
-        channels, mode = (1, "L") if gray else (3, "RGB")
-    if settings.size is None:
-        return Form("image", mode, (channels, *shape[-2:]), reader.name(first))
-    return Form("image", mode, (channels, settings.size[0], settings.size[-1]))
-
-
-def _first_readable(
-    reader: Reader, indices: Key, skip_bad: bool
-) -> tuple[int, str | None, tuple[int, ...]]:
-    for index in indices.tolist():
-        try:
-            return index, *reader.header(index)
-        except BadImageError as error:
-            problem = error
-            if not skip_bad:
-                raise with_remedy(error) from None
-    raise InputError(f"no image of a class can be read; the last problem: {problem}")
-
-
-def _check_channels(form: Form, settings: DataSettings) -> None:
-    for key, values in (("mean", settings.mean), ("std", settings.std)):
-        if len(values) not in (1, form.shape[0]):
-            raise InputError(
-                f"data.{key} must be one number or one for each channel ({form.shape[0]}), "
-                f"got {len(values)}"
-            )
+def _check_no_image_settings(settings: DataSettings) -> None:
+    keys = ("augment", "size", "crop", "channels", "white", "background")
+    given = next((key for key in keys if getattr(settings, key)), None)
+    if given is not None:
+        raise InputError(f"data.{given} needs images: {settings.source!r} holds float features")

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .values import Channels, Section, as_list, split
+from ...exporters.documents.preprocessing import Background, Interpolation
+from .values import Channels, PositiveInts, Section, split
 
 Augmentation = Literal["crop", "flip", "resized-crop"]
 
@@ -19,8 +20,25 @@ class DataSettings(Section):
     )
     mean: Channels = Field([0.0], description="subtracted per channel, of values in [0, 1]")
     std: Channels = Field([1.0], description="divided by, per channel")
-    size: Annotated[list[Annotated[int, Field(gt=0)]], BeforeValidator(as_list)] | None = Field(
-        None, description="height and width in pixels that images are resized to"
+    size: PositiveInts | None = Field(
+        None,
+        description="height and width in pixels that images are resized to; one number with crop: "
+        "the short side",
+    )
+    crop: PositiveInts | None = Field(
+        None, description="height and width of the centre that is cut out after resizing"
+    )
+    interpolation: Interpolation = Field(
+        "bilinear", description="of resizing, antialiased: nearest, box, bilinear, bicubic, lanczos"
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="1: images to gray; 3: to RGB; null: as they are"
+    )
+    white: float | None = Field(
+        None, gt=0, description="value that is white in images of more than 8 bits, such as 65535"
+    )
+    background: Background | None = Field(
+        None, description="white or black under transparent images; null: transparency is left out"
     )
     augment: Annotated[list[Augmentation], BeforeValidator(split)] = Field(
         [], description="of the training images: crop, flip, resized-crop"
@@ -38,8 +56,11 @@ class DataSettings(Section):
             raise ValueError(f"std must be > 0, got {self.std}")
         if 1 != len(self.mean) != len(self.std) != 1:
             raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}")
-        if self.size is not None and len(self.size) > 2:
-            raise ValueError(f"size is one number or height and width, got {self.size}")
+        for key in ("size", "crop"):
+            if len(getattr(self, key) or []) > 2:
+                raise ValueError(
+                    f"{key} is one number or height and width, got {getattr(self, key)}"
+                )
         if {"crop", "resized-crop"} <= set(self.augment):
             raise ValueError("augment takes crop or resized-crop, not both")
         return self

@@ -16,6 +16,9 @@ class ModelSettings(Section):
         "digits-cnn", description="built-in name, timm:, torchvision:, FILE.py:FACTORY"
     )
     weights: str | None = Field(None, description="weights file, or 'random'")
+    ema: bool = Field(
+        True, description="take the averaged weights where a checkpoint has them (ema in a key)"
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="arguments of a built-in network, such as hidden for mlp"
     )

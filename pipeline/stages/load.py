@@ -9,9 +9,10 @@ from typing import Any
 import safetensors
 from torch import nn
 
+from ...models.fitting import fit_state_dict
 from ...models.narrowing import narrow
 from ...models.registry import load_model
-from ...models.weights import fit_state_dict, read_state_dict
+from ...models.weights import read_weights
 from ...support.errors import InputError
 from ..runs.directory import RunDirectory
 
@@ -40,7 +41,7 @@ def load(run: str | Path) -> nn.Module:
             f"{str(directory.path)!r} has no {directory.weights.name}: finish the run with "
             "prune-and-export --resume"
         )
-    state = read_state_dict(directory.weights)
+    state = read_weights(directory.weights).tensors
     shape, classes = _stated(directory.weights)
     module = load_model(
         recipe.model.name,

@@ -28,6 +28,7 @@ from ..steps.channels.channels import find_channels
 from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
 from .as_it_came import check_repeatable, check_untouched
+from .colours import match_channels
 
 
 @dataclass
@@ -72,6 +73,7 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     placement = place(recipe.run.device, recipe.finetune.precision)
     data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
     module = _open_model(recipe, data, reporter)
+    data = match_channels(module, data, reporter)
     check_outputs(module, data, training=recipe.finetune.epochs > 0)
     inputs, _ = next(iter(data.test_batches(batch=2)))
     check_repeatable(module, inputs)
@@ -190,25 +192,26 @@ def _scores(module: nn.Module, inputs: torch.Tensor, mode: str) -> torch.Tensor:
 
 
 def _open_model(recipe: Recipe, data: Data, reporter: Reporter) -> nn.Module:
-    loaded = load_model(
+    model = load_model(
         recipe.model.name,
         recipe.model.weights,
         input_shape=data.preprocessing.shape,
         classes=data.classes,
         options=recipe.model.options,
+        averaged=recipe.model.ema,
         seed=stream(recipe.run.seed, "weights"),
     )
-    for note in loaded.notes:
+    for note in (*(f"weights: {note}" for note in model.notes), *model.folded):
         reporter.say(note)
-    module = loaded.module
-    if loaded.untouched is not None:
-        check_untouched(loaded.untouched, module, next(iter(data.test_batches(batch=2)))[0])
-    if any(parameter.is_inference() for parameter in module.parameters()):
+    if model.untouched is not None:
+        inputs, _ = next(iter(data.test_batches(batch=2)))
+        check_untouched(model.untouched, model.module, inputs)
+    if any(parameter.is_inference() for parameter in model.module.parameters()):
         raise InputError(
             f"model {recipe.model.name!r} was built under torch.inference_mode() and cannot be "
             "trained: build it outside"
         )
-    return module
+    return model.module
 
 
 def _fingerprint(module: nn.Module, data: Data) -> dict[str, Any]:

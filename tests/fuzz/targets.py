@@ -28,7 +28,7 @@ from wfpipe.exporters.reporting.comparison import render_comparison
 from wfpipe.exporters.reporting.html import render
 from wfpipe.exporters.reporting.junit import junit_xml
 from wfpipe.exporters.reporting.markdown import markdown
-from wfpipe.models.weights import fit_state_dict, read_state_dict
+from wfpipe.models.registry import load_weights
 from wfpipe.pipeline.data.source import open_data
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.state import check_state, load_state
@@ -205,7 +205,7 @@ def _arrays(path: Path) -> None:
 
 
 def _weights(path: Path) -> None:
-    fit_state_dict(samples.network(), read_state_dict(path), "weights")
+    load_weights(samples.network(), path)
 
 
 def _state(path: Path) -> None:

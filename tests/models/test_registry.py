@@ -240,3 +240,16 @@ def test_the_demo_network_knows_the_digits() -> None:
     with torch.inference_mode():
         answers = module(images).argmax(1)
     assert (answers == torch.from_numpy(digits.test_labels)).float().mean() > 0.97
+
+
+def test_what_was_taken_of_a_checkpoint_is_told(tmp_path: Path) -> None:
+    raw, average = (state(load("mlp", "random", seed=seed)) for seed in (5, 6))
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": raw, "ema": {f"model.{k}": v for k, v in average.items()}}, path)
+    model = load("mlp", str(path))
+    assert torch.equal(next(model.module.parameters()), next(iter(average.values())))
+    assert model.notes == (
+        "averaged weights (ema); model.ema=false takes the others",
+        "the prefix 'model.' is dropped from their names",
+    )
+    assert load("mlp", str(path), averaged=False).notes == ()

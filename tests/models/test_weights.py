@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from wfpipe.models.weights import fit_state_dict, read_state_dict
+from wfpipe.models.weights import read_weights
 from wfpipe.support.errors import InputError
 from wfpipe.tests.refusal import refusal_of
 
@@ -28,6 +28,10 @@ def network() -> nn.Sequential:
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    return read_weights(path).tensors
 
 
 def refusal(path: Path) -> str:
@@ -64,21 +68,6 @@ def test_reads_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(state, path)
     assert same(read_state_dict(path), state)
-
-
-@pytest.mark.parametrize(
-    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
-)
-def test_drops_the_prefixes_of_wrappers(tmp_path: Path, prefix: str) -> None:
-    state = network().state_dict()
-    torch.save({prefix + name: value for name, value in state.items()}, tmp_path / "w.pt")
-    assert same(read_state_dict(tmp_path / "w.pt"), state)
-
-
-def test_keeps_a_prefix_that_only_some_names_have(tmp_path: Path) -> None:
-    state = {"module.weight": torch.ones(2), "head.weight": torch.ones(3)}
-    torch.save(state, tmp_path / "w.pt")
-    assert same(read_state_dict(tmp_path / "w.pt"), state)
 
 
 def test_parameters_are_read_as_plain_tensors(tmp_path: Path) -> None:
@@ -234,7 +223,7 @@ def test_a_torchscript_archive_is_refused_with_the_remedy(tmp_path: Path) -> Non
     assert "save model.state_dict() alone" in message
 
 
-@pytest.mark.parametrize("content", [{}, {"epoch": 3, "net": {"weight": torch.ones(1)}}])
+@pytest.mark.parametrize("content", [{}, {"epoch": 3, "rng": {"cpu": torch.ones(1)}}])
 def test_a_checkpoint_without_a_state_dict_shows_the_keys_it_has(
     tmp_path: Path, content: dict[str, Any]
 ) -> None:
@@ -267,74 +256,53 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path: Path, value: float) -> N
     "tensor",
     [
         torch.eye(3).to_sparse(),
-        torch.ones(3, dtype=torch.complex64),
         torch.ones(1).expand(1 << 40),
         torch.empty(3, device="meta"),
     ],
-    ids=["sparse", "complex", "expanded", "meta"],
+    ids=["sparse", "expanded", "meta"],
 )
 def test_a_tensor_that_is_not_plain_is_named(tmp_path: Path, tensor: Tensor) -> None:
     torch.save({"odd": tensor}, tmp_path / "w.pth")
     assert "'odd' must be a dense tensor" in refusal(tmp_path / "w.pth")
 
 
-def test_fitting_copies_every_value() -> None:
-    source, target = network(), network()
-    fit_state_dict(target, source.state_dict(), "weights")
-    assert same(dict(target.state_dict()), dict(source.state_dict()))
-
-
-def test_fitting_keeps_the_precision_of_the_network() -> None:
-    source, target = network().half(), network()
-    fit_state_dict(target, source.state_dict(), "weights")
-    weight = target.state_dict()["0.weight"]
-    assert weight.dtype == torch.float32
-    assert torch.equal(weight, source.state_dict()["0.weight"].float())
-
-
-def test_fitting_does_without_the_step_count_of_batch_norms() -> None:
-    source, target = network(), network()
-    state = {name: value for name, value in source.state_dict().items() if "num_" not in name}
-    fit_state_dict(target, state, "weights")
-    assert torch.equal(target.state_dict()["3.weight"], source.state_dict()["3.weight"])
-
-
-def test_fitting_sees_through_a_wrapped_network() -> None:
-    source, target = network(), nn.ModuleDict({"module": network()})
-    fit_state_dict(target, source.state_dict(), "weights")
-    assert torch.equal(target.state_dict()["module.3.bias"], source.state_dict()["3.bias"])
-
-
-def test_a_misfit_lists_missing_unexpected_and_misshapen_names_and_changes_nothing() -> None:
-    target = network()
-    before = {name: value.clone() for name, value in target.state_dict().items()}
-    state = {name: value + 1 for name, value in network().state_dict().items()}
-    state["3.weight"] = torch.ones(5, 16)
-    state["head.weight"] = torch.ones(1)
-    del state["0.bias"]
-    with pytest.raises(InputError) as caught:
-        fit_state_dict(target, state, "weights file 'w.pth'")
-    assert str(caught.value) == (
-        "weights file 'w.pth' does not fit the model: 1 missing: 0.bias; "
-        "1 unexpected: head.weight; 1 of another shape: 3.weight (5, 16) instead of (3, 16)"
+def test_the_one_mapping_of_matrices_is_taken_under_any_key(tmp_path: Path) -> None:
+    state = network().state_dict()
+    torch.save(
+        {"net": state, "acc": torch.tensor(0.9), "rng": {"cpu": torch.ones(9)}}, tmp_path / "w"
     )
-    assert same(dict(target.state_dict()), before)
+    assert same(read_state_dict(tmp_path / "w"), state)
 
 
-def test_a_misfit_lists_six_names_and_counts_the_others() -> None:
-    target = nn.ModuleList([nn.Linear(1, 1, bias=False) for _ in range(10)])
-    with pytest.raises(InputError) as caught:
-        fit_state_dict(target, {"9.weight": torch.ones(1, 1)}, "weights")
-    message = str(caught.value)
-    assert "9 missing: 0.weight, 1.weight, 2.weight, 3.weight, 4.weight, 5.weight and 3" in message
+def test_several_state_dicts_are_named(tmp_path: Path) -> None:
+    state = network().state_dict()
+    torch.save({"net_g": state, "net_d": state}, tmp_path / "w")
+    assert "holds several state dicts (net_g, net_d)" in refusal(tmp_path / "w")
 
 
-def test_weights_of_which_no_name_matches_get_a_hint() -> None:
-    with pytest.raises(InputError, match=r"no name matches .*another architecture"):
-        fit_state_dict(network(), {"encoder.weight": torch.ones(1)}, "weights")
+@pytest.mark.parametrize("key", ["state_dict_ema", "ema_state_dict", "model_ema", "ema"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_averaged_weights_are_taken_and_named(tmp_path: Path, key: str, nested: bool) -> None:
+    raw, average = network().state_dict(), network().state_dict()
+    torch.save({"state_dict": raw, key: {"module": average} if nested else average}, tmp_path / "w")
+    taken, others = read_weights(tmp_path / "w"), read_weights(tmp_path / "w", averaged=False)
+    assert same(taken.tensors, average)
+    assert same(others.tensors, raw)
+    assert taken.notes == (f"averaged weights ({key}); model.ema=false takes the others",)
+    assert not others.notes
 
 
-def test_names_with_control_characters_stay_on_one_line() -> None:
-    with pytest.raises(InputError) as caught:
-        fit_state_dict(network(), {"a\nb\x1b[2J": torch.ones(1)}, "weights")
-    assert str(caught.value).isprintable()
+def test_an_average_without_names_is_said_to_be_passed_over(tmp_path: Path) -> None:
+    state = network().state_dict()
+    torch.save({"model": state, "ema": {"shadow_params": [torch.ones(2)]}}, tmp_path / "w")
+    weights = read_weights(tmp_path / "w")
+    assert same(weights.tensors, state)
+    assert weights.notes == ("ema holds no tensors by name and is passed over",)
+
+
+@pytest.mark.parametrize(
+    ("file", "remedy"), [(".metadata", "dcp_to_torch"), ("zero_to_fp32.py",) * 2]
+)
+def test_a_folder_of_many_processes_gets_the_remedy(tmp_path: Path, file: str, remedy: str) -> None:
+    (tmp_path / file).touch()
+    assert remedy in refusal(tmp_path)

@@ -15,8 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from wfpipe.exporters.documents.preprocessing import ImageRules
 from wfpipe.exporters.packaging import infer
 from wfpipe.exporters.reading.archive import unpack_archive
+from wfpipe.pipeline.data.image_folder import ImageFiles
 from wfpipe.pipeline.data.reading import Form
 from wfpipe.tests.exporters.package_samples import (
     CLASSES,
@@ -178,6 +180,45 @@ def test_an_image_is_prepared_as_for_training(
     wanted = preprocessing(channels).prepare(pixels[None])[0].numpy()
     np.testing.assert_array_equal(got, wanted)
     assert got.dtype == np.float32
+
+
+RULES: list[dict[str, Any]] = [
+    {"resize": (7,), "crop": True},
+    {"resize": (3,), "crop": True, "interpolation": "bicubic"},
+    {"resize": (6, 9), "crop": True, "interpolation": "nearest"},
+    {"crop": True, "background": "white"},
+    {"interpolation": "lanczos", "background": "black"},
+]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", ["RGB", "LA", "RGBA", "P", "I;16"])
+def test_an_image_is_sized_coloured_and_turned_as_for_training(
+    tmp_path: Path, rules: dict[str, Any], channels: int, mode: str
+) -> None:
+    rng, exif = np.random.default_rng(3), Image.Exif()
+    pixels = rng.integers(0, 256, (9, 14, 4), np.uint8)
+    exif[0x0112] = 6
+    deep = Image.fromarray(rng.integers(0, 2**16, (9, 14), np.uint16))
+    image = deep if mode == "I;16" else Image.fromarray(pixels).convert(mode)
+    transparency = {"transparency": 3} if mode == "P" else {}
+    image.save(tmp_path / "a.png", exif=exif, **transparency)
+    how = preprocessing(channels).model_copy(update={**rules, "white": 4095.0})
+    stated = {"preprocessing": how.model_dump(mode="json")}
+    got = infer.prepare(infer.read_image(tmp_path / "a.png", stated), stated, "a")
+    known = {key: getattr(how, key) for key in ImageRules.model_fields}
+    form = Form("image", "L" if channels == 1 else "RGB", how.shape, rules=ImageRules(**known))
+    read = ImageFiles([str(tmp_path / "a.png")]).read(0, 0)
+    wanted = how.prepare(torch.from_numpy(np.array(form.fit(read, "a")))[None])[0].numpy()
+    np.testing.assert_array_equal(got, wanted)
+
+
+def test_gray_arrays_are_repeated_for_three_channels(color: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", np.array(Image.open(tmp_path / "a.png"))[None])
+    image, array = classes(color, tmp_path / "a.png", tmp_path / "a.npy")
+    assert image["classes"] == array["classes"]
 
 
 def test_mean_and_std_of_each_channel_are_applied() -> None:

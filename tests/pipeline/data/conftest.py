@@ -17,9 +17,13 @@ class Recorder(Silent):
     """A reporter that keeps what it is told."""
 
     def __init__(self) -> None:
+        self.said: list[str] = []
         self.details: list[str] = []
         self.warnings: list[str] = []
         self.tasks: list[tuple[str, int, str]] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
     def detail(self, text: str) -> None:
         self.details.append(text)

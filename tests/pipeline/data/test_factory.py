@@ -180,7 +180,7 @@ ITEMS = {
     "one-hot": ("(torch.ones(2), torch.eye(2)[0])", r"got Tensor of torch.float32"),
     "negative": ("(torch.ones(2), -1)", r"class index from 0 on, got -1"),
     "truth": ("(torch.ones(2), True)", r"class index from 0 on, got True"),
-    "16 bits": ("(Image.new('I;16', (3, 3)), index % 2)", r"pixels of mode I;16: 8-bit"),
+    "16 bits": ("(Image.new('I;16', (3, 3)), index % 2)", r"\(mode I;16\): .*data\.white"),
     "mixed kinds": (
         "(torch.ones(1, 3, 3) if index else Image.new('L', (3, 3)), index % 2)",
         r"sample 1 of train .* same type as the first",

@@ -5,16 +5,23 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from wfpipe.pipeline.data.image_folder import ImageFiles, open_folder
-from wfpipe.pipeline.data.reading import BadImageError
+from wfpipe.pipeline.data import image_folder
+from wfpipe.pipeline.data.image_folder import ImageFiles
+from wfpipe.pipeline.data.reading import BadImageError, Source
 from wfpipe.support.errors import InputError
+from wfpipe.support.progress import Silent
 
 MakeFolder = Callable[..., Path]
+
+
+def open_folder(root: Path) -> Source:
+    return image_folder.open_folder(root, Silent())
 
 
 def huge_png(width: int, height: int) -> bytes:
@@ -47,8 +54,8 @@ def test_test_comes_before_val(make_folder: MakeFolder) -> None:
     assert f"{os.sep}test{os.sep}" in source.test.reader.name(0)
 
 
-def test_hidden_files_other_files_and_nested_folders_are_passed_over(
-    make_folder: MakeFolder,
+def test_hidden_files_and_other_files_are_passed_over(
+    make_folder: MakeFolder, recorder: Any
 ) -> None:
     root = make_folder()
     image = (root / "train" / "cat" / "0.png").read_bytes()
@@ -57,9 +64,22 @@ def test_hidden_files_other_files_and_nested_folders_are_passed_over(
     (root / "train" / "cat" / "nested.png").mkdir()
     (root / "train" / ".cache").mkdir()
     (root / "train" / "README.png").write_bytes(image)
-    source = open_folder(root)
+    source = image_folder.open_folder(root, recorder)
     assert len(source.train.reader) == 6
     assert source.class_names == ("cat", "dog")
+    (warning,) = recorder.warnings
+    assert warning.endswith("that are no images are passed over: 1 .txt")
+
+
+def test_images_in_folders_below_a_class_are_of_the_class(make_folder: MakeFolder) -> None:
+    root = make_folder()
+    below = root / "train" / "cat" / "day" / "1"
+    below.mkdir(parents=True)
+    (root / "train" / "cat" / "0.png").rename(below / "0.png")
+    (below / "round").symlink_to(root / "train" / "cat", target_is_directory=True)
+    source = open_folder(root)
+    assert source.train.targets.tolist() == [0, 0, 0, 1, 1, 1]
+    assert str(Path("day", "1", "0.png")) in source.train.reader.name(2)
 
 
 def test_links_to_files_are_read(make_folder: MakeFolder) -> None:
@@ -91,12 +111,15 @@ def test_split_without_images_is_named(make_folder: MakeFolder) -> None:
         open_folder(make_folder(images=0))
 
 
-def test_class_that_a_split_lacks_is_named(make_folder: MakeFolder) -> None:
+def test_class_without_test_images_is_a_warning(make_folder: MakeFolder, recorder: Any) -> None:
     root = make_folder()
     for file in (root / "test" / "cat").iterdir():
         file.unlink()
-    with pytest.raises(InputError, match=r"class 'cat' has no images in .*test"):
-        open_folder(root)
+    source = image_folder.open_folder(root, recorder)
+    assert source.class_names == ("cat", "dog")
+    assert source.test.targets.tolist() == [1, 1, 1]
+    (warning,) = recorder.warnings
+    assert "1 of 2 classes: cat;" in warning
 
 
 def test_class_that_only_the_test_split_has_is_named(make_folder: MakeFolder) -> None:

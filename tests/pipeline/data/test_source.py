@@ -237,6 +237,64 @@ def test_palette_images_with_transparency_become_colour(
     assert torch.equal((inputs[0, :, 0, 0] * 255).round(), torch.tensor([204.0, 102.0, 51.0]))
 
 
+@pytest.mark.parametrize("settings", [{"channels": 3}, {"mean": [0.4, 0.4, 0.4]}])
+@pytest.mark.parametrize("source", ["folder", "digits"])
+def test_gray_images_are_repeated_when_asked_for_or_when_the_mean_has_three_channels(
+    open_with: OpenData, make_folder: MakeFolder, recorder: Any, settings: Any, source: str
+) -> None:
+    data = open_with(make_folder(mode="L") if source == "folder" else source, **settings)
+    inputs, _ = collect(data.test_batches(batch=2))
+    assert inputs.shape[1] == data.preprocessing.shape[0] == 3
+    assert torch.equal(inputs[:, 0], inputs[:, 2])
+    assert len(recorder.said) == ("mean" in settings)
+
+
+@pytest.mark.parametrize("memory", [0, 10**9])
+def test_opened_gray_images_can_be_repeated(
+    open_with: OpenData, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    monkeypatch.setattr(module, "available_memory", lambda: memory)
+    data = open_with(make_folder(mode="L"))
+    gray, three = (collect(d.test_batches(batch=6))[0] for d in (data, data.repeated()))
+    assert torch.equal(three, gray.expand(-1, 3, -1, -1))
+    assert data.repeated().preprocessing.shape == (3, 6, 5)
+
+
+def test_colour_becomes_gray_when_asked_for(open_with: OpenData, make_folder: MakeFolder) -> None:
+    assert open_with(make_folder(), channels=1).preprocessing.shape == (1, 6, 5)
+
+
+def test_a_crop_makes_images_of_any_size_fit(open_with: OpenData, make_folder: MakeFolder) -> None:
+    root = make_folder()
+    Image.new("RGB", (9, 4), (9, 9, 9)).save(root / "train" / "dog" / "0.png")
+    data = open_with(root, size=8, crop=[6, 4], interpolation="bicubic")
+    assert data.preprocessing.shape == (3, 6, 4)
+    assert data.preprocessing.resize == (8,)
+    assert data.preprocessing.crop
+    assert data.preprocessing.interpolation == "bicubic"
+
+
+def test_deep_images_are_refused_with_what_to_set(
+    open_with: OpenData, make_folder: MakeFolder
+) -> None:
+    root = make_folder(mode="L")
+    Image.fromarray(np.full((6, 5), 65535, np.uint16)).save(root / "train" / "dog" / "0.png")
+    with pytest.raises(InputError, match=r"dog.0\.png' .*--set data\.white=65535"):
+        open_with(root)
+    assert open_with(root, white=65535).preprocessing.white == 65535
+
+
+def test_transparent_images_are_pointed_out(
+    open_with: OpenData, make_folder: MakeFolder, recorder: Any
+) -> None:
+    root = make_folder(mode="RGBA")
+    open_with(root)
+    (warning,) = recorder.warnings
+    assert "--set data.background=white" in warning
+    open_with(root, background="white")
+    assert len(recorder.warnings) == 1
+
+
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "unknown": ("digit", {}, r"unknown data set 'digit': did you mean 'digits'\?.*FILE\.npz"),
     "no name": ("hf:", {}, r"unknown data set 'hf:'"),
@@ -247,7 +305,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "limit too low": ("digits", {"limit_train": 9}, r"number of classes \(10\), got 9"),
     "test limit too low": ("digits", {"limit_test": 3}, r"data\.limit_test must be at least"),
     "means": ("digits", {"mean": [0, 1]}, r"data\.mean must be one number or .* \(1\), got 2"),
-    "stds": ("digits", {"std": [1, 1, 2]}, r"data\.std must be one number or .* \(1\), got 3"),
+    "stds": ("digits", {"std": [1, 1, 2, 2]}, r"data\.std must be one number or .* \(1\), got 4"),
 }
 
 
@@ -266,7 +324,7 @@ def write_floats(path: Path, labels: list[int]) -> Path:
     return path / "d.npz"
 
 
-@pytest.mark.parametrize(("key", "value"), [("size", 8), ("augment", "flip")])
+@pytest.mark.parametrize(("key", "value"), [("size", 8), ("crop", 8), ("augment", "flip")])
 def test_features_have_no_size_and_no_augmentation(
     open_with: OpenData, tmp_path: Path, key: str, value: object
 ) -> None:

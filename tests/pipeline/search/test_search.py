@@ -19,7 +19,8 @@ from wfpipe.support.progress import Silent
 QUICK: Values = {
     "prune": {"criterion": "magnitude", "update": "none", "steps": 1},
     "finetune": {"epochs": 1},
-    "data": {"limit_test": 130},
+    "data": {"limit_train": 300, "limit_test": 130},
+    "export": {"variants": []},
     "validate": {"batches": 1, "threads": 1, "runs": 100},
 }
 

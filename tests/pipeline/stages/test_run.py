@@ -23,7 +23,11 @@ from wfpipe.support.files import write_json
 from wfpipe.support.progress import Silent
 
 OTHER = next(name for name in PLATFORMS if name != platform_name())
-QUICK = {"finetune": {"epochs": 0}, "prune": {"gradients": 8}, "validate": {"runs": 100}}
+QUICK = {
+    "finetune": {"epochs": 0},
+    "prune": {"criterion": "magnitude", "update": "none"},
+    "validate": {"runs": 100, "threads": 1, "batches": [1]},
+}
 
 
 def test_kernels_that_are_not_installed_are_refused_before_the_job(
