@@ -77,6 +77,11 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     check_outputs(module, data, training=recipe.finetune.epochs > 0)
     inputs, _ = next(iter(data.test_batches(batch=2)))
     check_repeatable(module, inputs)
+    if recipe.finetune.epochs > 0 and not any(p.requires_grad for p in module.parameters()):
+        raise InputError(
+            "all parameters are frozen (requires_grad=False), so there is nothing to fine-tune: "
+            "pass --epochs 0, or return a network that can be trained"
+        )
     placement.network(module)
     sample = placement.tensor(inputs)
     weights = find_weights(module, recipe.prune, reporter, sample)
