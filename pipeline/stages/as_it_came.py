@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,9 +50,8 @@ def check_untouched(untouched: nn.Module, module: nn.Module, inputs: Nest) -> No
     wanted = None
     for dtype in (torch.float32, *types):
         if wanted is None and not dtype.is_complex:
-            cast = each(lambda x, to=dtype: x.to(to) if x.is_floating_point() else x, inputs)
             with suppress(Exception), torch.no_grad(), spreading(untouched):
-                wanted = _numbers(untouched(cast))
+                wanted = _numbers(untouched(each(partial(_cast, dtype=dtype), inputs)))
     if wanted is None:
         return
     with torch.no_grad(), spreading(module):
@@ -61,6 +61,10 @@ def check_untouched(untouched: nn.Module, module: nn.Module, inputs: Nest) -> No
             f"the model has numbers of {', '.join(sorted(map(str, types)))}, and in float32 it "
             f"gives other outputs (by {apart:.2g} of the largest): return it in float32"
         )
+
+
+def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return values.to(dtype) if values.is_floating_point() else values
 
 
 def _numbers(outputs: Any) -> list[torch.Tensor]:
