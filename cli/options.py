@@ -33,6 +33,7 @@ FLAGS = {
     "epochs": ("finetune", "epochs", int, "N"),
     "device": ("run", "device", str, "NAME"),
     "seed": ("run", "seed", int, "N"),
+    "track": ("run", "track", str, "NAME[,NAME…]"),
     "out": ("run", "out", str, "FOLDER"),
     "max-accuracy-drop": ("gates", "max_accuracy_drop", float, "POINTS"),
     "max-metric-drop": ("gates", "max_metric_drop", float, "AMOUNT"),

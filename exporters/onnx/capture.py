@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
 from ...models.calling import arguments, input_names
+from ...models.copying import copy_module, to_float32
 from ...support.errors import InputError
 from ...support.nests import Nest, each, names, plain, samples, tensors
 from ..measuring.library_output import quiet
 from .attention import AttentionWithHeads
+from .dynamic import BATCH, axes_of
+from .opset import CAPTURED, lower_opset
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "logits"
@@ -28,10 +31,7 @@ def evaluation_copy(module: nn.Module) -> nn.Module:
     Raises:
         InputError: when the module cannot be copied.
     """
-    try:
-        duplicate = copy.deepcopy(module).to(device="cpu", dtype=torch.float32)
-    except Exception as error:  # modules fail to copy in many ways
-        raise InputError(f"cannot copy the model: {_cause(error)}") from error
+    duplicate = to_float32(copy_module(module))
     for tensor in (*duplicate.parameters(), *duplicate.buffers()):
         tensor.data = contiguous(tensor.data)
     return duplicate.eval().requires_grad_(False)
@@ -89,7 +89,12 @@ def output_names(outputs: Nest, single: str) -> list[str]:
 
 
 def capture_graph(
-    module: nn.Module, example: Nest, outputs: Sequence[str], *, opset: int
+    module: nn.Module,
+    example: Nest,
+    outputs: Sequence[str],
+    *,
+    opset: int,
+    dynamic: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """Translate a module in eval mode on the CPU into ONNX, batch norms folded where they can be.
 
@@ -100,15 +105,15 @@ def capture_graph(
         module: as :func:`evaluation_copy` returns it.
         example: inputs, n >= 2 samples: the exporter takes a size of 1 for a constant.
         outputs: a name for each output.
-        opset: version of the ONNX operator set.
+        opset: version of the ONNX operator set; below 18 the graph is rewritten for it.
+        dynamic: which dimensions stay free beside the batch, as :data:`.dynamic.AXES` names them.
 
     Raises:
         InputError: naming the first cause, when the model cannot be exported.
     """
-    batch = torch.export.Dim("batch")
     args, kwargs = arguments(module, example)
     shapes = {
-        name: each(lambda _: {0: batch}, value)
+        name: each(lambda tensor: _free_axes(tensor, dynamic), value)
         for name, value in inspect.signature(module.forward).bind(*args, **kwargs).arguments.items()
     }
     try:
@@ -121,7 +126,7 @@ def capture_graph(
                 program,
                 (),
                 dynamo=True,
-                opset_version=opset,
+                opset_version=max(opset, CAPTURED),
                 input_names=input_names(module, example, INPUT_NAME),
                 output_names=list(outputs),
                 optimize=True,
@@ -132,9 +137,18 @@ def capture_graph(
     except Exception as error:
         raise InputError(f"cannot export the model to ONNX: {_cause(error)}") from error
     got = {entry.domain: entry.version for entry in model.opset_import}.get("")
-    if got != opset:
+    if got != max(opset, CAPTURED):
         raise InputError(f"export.opset {opset} is not supported by this exporter (it wrote {got})")
+    if opset < CAPTURED:
+        lower_opset(model, opset)
     return model
+
+
+def _free_axes(tensor: Tensor, names: Sequence[str]) -> Any:
+    """Let PyTorch find out what multiple a free size must be of; the batch is free altogether."""
+    sizes = {BATCH: torch.export.Dim(BATCH)}
+    axes = axes_of(names, tensor.dim()).items()
+    return {axis: sizes.get(name, torch.export.Dim.DYNAMIC) for axis, name in axes}
 
 
 def _cause(error: BaseException) -> str:

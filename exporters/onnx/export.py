@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -22,7 +22,8 @@ from .capture import (
     on_cpu,
     output_names,
 )
-from .clean import clean_zeros, name_batch, restore_names, set_metadata, strip_traces
+from .clean import clean_zeros, name_axes, restore_names, set_metadata, strip_traces
+from .dynamic import check_sizes
 from .put_together import put_together
 from .stored_forms import name_weights
 
@@ -37,6 +38,7 @@ def export_onnx(
     *,
     opset: int,
     metadata: Mapping[str, str],
+    dynamic: Sequence[str] = (),
     output: str = OUTPUT_NAME,
     reporter: Reporter | None = None,
 ) -> None:
@@ -55,6 +57,7 @@ def export_onnx(
         path: the file to write; it appears whole or not at all.
         opset: version of the ONNX operator set.
         metadata: what the file says of itself, by key.
+        dynamic: which dimensions stay free beside the batch, as :data:`.dynamic.AXES` names them.
         output: name of the output where there is one.
         reporter: where progress goes.
 
@@ -69,11 +72,13 @@ def export_onnx(
         _check_size(sum(t.nbytes for t in (*duplicate.parameters(), *duplicate.buffers())))
         inputs = each(contiguous, on_cpu(example))
         outputs = check_outputs(duplicate, inputs)
+        check_sizes(duplicate, inputs, dynamic)
         task.advance()
-        model = capture_graph(duplicate, inputs, output_names(outputs, output), opset=opset)
+        names = output_names(outputs, output)
+        model = capture_graph(duplicate, inputs, names, opset=opset, dynamic=dynamic)
         task.advance()
         strip_traces(model)
-        name_batch(model)
+        name_axes(model, dynamic)
         parameters = dict(duplicate.named_parameters())
         put_together(model)
         restore_names(model, parameters)

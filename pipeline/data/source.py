@@ -37,6 +37,9 @@ from .structured import StructuredSamples
 # A heuristic: the cache leaves most of the free memory to the gradients and the network.
 CACHE_SHARE = 1 / 4
 
+# A heuristic: reading more at the start keeps users of large data sets waiting for the first line.
+LARGE, LARGE_CACHE = 100_000, 2**30
+
 _FORMS = (
     "Other forms: an image folder, FILE.npz, FILE.py:FACTORY (a function that returns the train "
     "and the test data set), hf:NAME"
@@ -194,7 +197,8 @@ def open_data(
 ) -> Data:
     """Open the data that a recipe names, check it, and read it into memory where it fits.
 
-    At most a quarter of the free memory is used for decoded images.
+    At most a quarter of the free memory is used for decoded images, and 1 GiB of it where there are
+    more than 100,000 samples.
 
     Args:
         settings: the data section of the recipe.
@@ -225,7 +229,7 @@ def open_data(
         skip_bad=settings.skip_bad_images,
         workers=settings.workers,
         cacheable=not augmentation.resizes,
-        budget=int(available_memory() * CACHE_SHARE),
+        budget=_budget(source),
     )
     train = settle(source.train, form, "train", rules, reporter)
     left = rules.budget - (len(train) * form.bytes if train.cache is not None else 0)
@@ -250,6 +254,13 @@ def open_data(
         augmentation=augmentation if settings.augment else None,
         workers=settings.workers,
     )
+
+
+def _budget(source: Source) -> int:
+    """Return how many bytes of decoded images may be kept."""
+    budget = int(available_memory() * CACHE_SHARE)
+    large = len(source.train.targets) + len(source.test.targets) > LARGE
+    return min(budget, LARGE_CACHE) if large else budget
 
 
 def _structured(source: Source, settings: DataSettings, seed: int) -> Data:

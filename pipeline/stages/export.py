@@ -14,6 +14,7 @@ from torch import Tensor
 from ...exporters.measuring.session import open_session
 from ...exporters.onnx.batchnorm import batchnorm_scales
 from ...exporters.onnx.capture import output_names
+from ...exporters.onnx.dynamic import BATCH, resized
 from ...exporters.onnx.export import export_onnx
 from ...exporters.onnx.parity import check_parity
 from ...exporters.onnx.zeros import UnusedWeight, ZeroCount, check_zeros
@@ -142,6 +143,7 @@ def _checked_export(job: Job, name: str, masks: Mapping[str, Tensor]) -> tuple[b
             path,
             opset=settings.opset,
             metadata=metadata(job, share, _outputs(job, taken(samples, slice(2)))),
+            dynamic=settings.dynamic,
             output=job.task.output_name,
             reporter=job.reporter,
         )
@@ -152,6 +154,9 @@ def _checked_export(job: Job, name: str, masks: Mapping[str, Tensor]) -> tuple[b
             batchnorm_scales(small.module, job.placement.tensor(taken(samples, slice(2)))),
         )
         parity = check_parity(path, small.module, samples, tolerance=settings.tolerance)
+        if set(settings.dynamic) - {BATCH}:
+            other = resized(taken(samples, slice(2)), settings.dynamic)
+            check_parity(path, small.module, other, tolerance=settings.tolerance)
         open_session(path, session_settings(job.recipe.validate_, job.placement.device))
         content = path.read_bytes()
     job.reporter.detail(

@@ -29,7 +29,10 @@ from .latency import check_latency, latency_stage
 from .measure import measure_files, plan, session_settings
 from .opening import Job, open_job, open_recipe_data
 from .prune import prune_stage
+from .track import Tracking
 from .variants import forms_to_measure, remove_failed, variants_stage, with_variants
+
+Watch = Callable[[Sequence[Event]], None]
 
 GOLDEN_SAMPLES = 4
 """Test samples that a package carries with their outputs."""
@@ -44,7 +47,7 @@ def prune_and_export(
     overwrite: bool = False,
     baseline: Baseline | None = None,
     sign: SigningKey | None = None,
-    watch: Callable[[Sequence[Event]], None] | None = None,
+    watch: Watch | None = None,
 ) -> Report:
     """Run the whole job and return its report; failed gates are in it.
 
@@ -66,7 +69,8 @@ def prune_and_export(
     if resume and baseline is None and _complete(directory):
         return _report_again(directory, reporter, sign)
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
-    job.watch = watch or job.watch
+    tracking = Tracking(job)
+    job.watch = _both(tracking.watch, watch)
     if baseline is not None:
         baseline.check(_plan(job))
     _remember(job, {"--sign": sign is not None, "--baseline": baseline is not None})
@@ -92,7 +96,19 @@ def prune_and_export(
     write_report(directory.path, report, recipe=recipe.to_yaml())
     if report.ships is not None:
         _pack(directory, job.data, sign, recipe.export.targets)
+    tracking.finish(report)
     return report
+
+
+def _both(track: Watch, watch: Watch | None) -> Watch:
+    """Return what tells both; ``watch`` may raise to end the run, so it comes last."""
+
+    def tell(history: Sequence[Event]) -> None:
+        track(history)
+        if watch is not None:
+            watch(history)
+
+    return tell
 
 
 def _plan(job: Job) -> Planned:
