@@ -84,8 +84,8 @@ def test_figures_of_two_files_are_measured_and_progress_is_told(tmp_path: Path) 
         assert ratio.ratio == pytest.approx(medians)
         assert figures.latency_ms[size].runs == 20
     assert recorder.done == {
-        "accuracy of model.onnx": (90, 90),
-        "accuracy of dense.onnx": (90, 90),
+        "metrics of model.onnx": (90, 90),
+        "metrics of dense.onnx": (90, 90),
         "latency, in alternation": (40, 40),
         "size, load time and memory": (2, 2),
     }
