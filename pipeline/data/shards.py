@@ -110,7 +110,6 @@ def _index(shard: str) -> tuple[dict[str, tuple[str, int, int]], dict[str, int]]
                     label = _label(file.read(_LONGEST_LABEL), suffix)
                     if label is not None:
                         classes[key] = _checked(label, f"{shard}:{member.name}")
-                archive.members = []  # of a large shard they would all stay in memory
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(
             f"cannot read shard {shard!r}: {first_line(error)} (shards are plain .tar files, not "
