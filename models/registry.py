@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ..support.errors import InputError, unknown
+from .copying import copy_module, is_float32, to_float32
 from .digits_cnn import DigitsCnn
 from .fitting import fit_state_dict
 from .mlp import Mlp
@@ -22,6 +23,7 @@ from .mobilenet_v1 import MobileNetV1
 from .resnet import resnet18, resnet50
 from .resnet_cifar import CifarResNet
 from .sources import build_from_factory, build_from_library, is_factory
+from .unwrapping import fold, unwrap
 from .weights import read_weights
 
 _LIBRARIES = ("timm", "torchvision")
@@ -35,13 +37,17 @@ class LoadedModel:
 
     ``name`` is as given. ``weights`` is ``"built-in"`` (the model, or its factory, brought them),
     ``"pretrained"`` (the library of the model brought them), ``"random"``, or the path as given.
-    ``notes`` say which of a file's tensors were taken, and how, where that is not plain.
+    ``notes`` say which of a file's tensors were taken, and how, where that is not plain, and
+    ``folded`` which weights were computed and are plain ones now. ``untouched`` is the network as
+    it came, with its weights, where numbers of it were moved or cast; None where none were.
     """
 
     module: nn.Module
     name: str
     weights: str
     notes: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
+    untouched: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,8 @@ def load_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = _build(name, weights == "pretrained", input_shape, classes, options or {})
+    module = unwrap(module, name)
+    untouched = None if is_float32(module) else copy_module(module).eval()
     _settle(module, name)
     notes: tuple[str, ...] = ()
     if name == "digits-cnn" and weights is None:
@@ -114,7 +122,10 @@ def load_model(
             load_weights(module, path)
     elif weights not in (None, "random", "pretrained"):
         notes = load_weights(module, Path(weights), averaged=averaged)
-    return LoadedModel(module, name, weights or "built-in", notes)
+        if untouched is not None:
+            load_weights(untouched, Path(weights), averaged=averaged)
+    folded = tuple(fold(module, name))
+    return LoadedModel(module, name, weights or "built-in", notes, folded, untouched)
 
 
 def load_weights(module: nn.Module, path: Path, *, averaged: bool = True) -> tuple[str, ...]:
@@ -211,7 +222,7 @@ def _settle(module: nn.Module, name: str) -> None:
             "run the network once on a sample before the factory returns it"
         )
     try:
-        module.to(device="cpu", dtype=torch.float32).eval()
+        to_float32(module).eval()
     except Exception as error:  # a module of the user may refuse either in any way
         reason = " ".join(str(error).split())
         raise InputError(

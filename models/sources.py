@@ -22,6 +22,8 @@ from ..support.files import read_bytes
 _USER_MODULE = "wfpipe_user_file_{}"
 _numbers = itertools.count(1)
 _helpers: dict[str, Path] = {}
+_added: dict[Path, tuple[str, ...]] = {}
+"""What a user's file puts on ``sys.path`` when it is imported, there again for its factory."""
 
 
 def is_factory(spec: str) -> bool:
@@ -157,7 +159,7 @@ def _user_code(path: Path, failure: str) -> Iterator[None]:
     folder = path.resolve().parent
     _forget_helpers_outside(folder)
     search_path, loaded = list(sys.path), set(sys.modules)
-    sys.path.insert(0, str(folder))
+    sys.path[:0] = [str(folder), *_added.get(path.resolve(), ())]
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -165,6 +167,8 @@ def _user_code(path: Path, failure: str) -> Iterator[None]:
         where = f" (line {line})" if line else ""
         raise InputError(f"{failure}{where}: {_one_line(error)}") from error
     finally:
+        known = {*search_path, str(folder)}
+        _added[path.resolve()] = tuple(dict.fromkeys(p for p in sys.path if p not in known))
         sys.path[:] = search_path
         if str(folder) not in search_path:
             _remember_helpers(folder, sys.modules.keys() - loaded)

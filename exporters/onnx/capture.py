@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...models.calling import arguments, input_names
+from ...models.copying import copy_module, to_float32
 from ...support.errors import InputError
 from ...support.nests import Nest, each, names, plain, samples, tensors
 from ..measuring.library_output import quiet
@@ -31,10 +31,7 @@ def evaluation_copy(module: nn.Module) -> nn.Module:
     Raises:
         InputError: when the module cannot be copied.
     """
-    try:
-        duplicate = copy.deepcopy(module).to(device="cpu", dtype=torch.float32)
-    except Exception as error:  # modules fail to copy in many ways
-        raise InputError(f"cannot copy the model: {_cause(error)}") from error
+    duplicate = to_float32(copy_module(module))
     for tensor in (*duplicate.parameters(), *duplicate.buffers()):
         tensor.data = contiguous(tensor.data)
     return duplicate.eval().requires_grad_(False)

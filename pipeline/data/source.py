@@ -277,8 +277,9 @@ def _structured(source: Source, settings: DataSettings, seed: int) -> Data:
     test = parts["test"]
     inputs, targets = test.batch(np.arange(min(256, len(test)), dtype=np.int64), 0)
     single = isinstance(inputs, Tensor) and inputs.is_floating_point()
-    refused: tuple[str, ...] = ("size", "augment", "crop", "channels", "white", "background")
-    refused += () if single else ("mean", "std")
+    refused = ["size", "augment", "crop", "channels", "white", "background"]
+    if not single:
+        refused += ["mean", "std"]
     for key in refused:
         if getattr(settings, key) != getattr(DataSettings(), key):
             raise InputError(

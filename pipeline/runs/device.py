@@ -26,7 +26,11 @@ class Placement:
 
     def network(self, module: nn.Module) -> nn.Module:
         """Move a network to the device, 4-d weights channels-last."""
-        return module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        module.to(self.device)
+        for value in (*module.parameters(), *module.buffers()):
+            if value.dim() == 4:
+                value.data = value.data.to(memory_format=torch.channels_last)
+        return module
 
     def tensor(self, batch: Nest) -> Nest:
         """Move the inputs of a batch to the device, images channels-last."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from ...exporters.documents.manifest import SPARSE_CPU
 from ...exporters.measuring.kernels_library import libraries_for
 from ...models.calling import take_nests
+from ...models.copying import copy_module
 from ...models.registry import load_model
 from ...support.errors import InputError, first_line
 from ...support.nests import Nest, plain, samples, tensors
@@ -33,6 +33,7 @@ from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
 from ..tasks.registry import open_task
 from ..tasks.task import Task
+from .as_it_came import check_repeatable, check_untouched
 from .colours import match_channels
 
 
@@ -83,8 +84,15 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     data = match_channels(module, data, reporter)
     outputs = check_outputs(module, data, task, training=recipe.finetune.epochs > 0)
     data = replace(data, check=lambda targets: task.check_targets(targets, outputs))
+    inputs, _ = next(iter(data.test_batches(batch=2)))
+    check_repeatable(module, inputs)
+    if recipe.finetune.epochs > 0 and not any(p.requires_grad for p in module.parameters()):
+        raise InputError(
+            "all parameters are frozen (requires_grad=False), so there is nothing to fine-tune: "
+            "pass --epochs 0, or return a network that can be trained"
+        )
     placement.network(module)
-    sample = placement.tensor(next(iter(data.test_batches(batch=2)))[0])
+    sample = placement.tensor(inputs)
     weights = find_weights(module, recipe.prune, reporter, sample)
     channels = None
     if recipe.prune.pattern == CHANNEL:
@@ -177,7 +185,7 @@ def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) 
     if samples(inputs) < 2:
         raise InputError(f"the test split of {data.source!r} holds 1 sample: at least 2 are needed")
     if training:
-        _outputs(copy.deepcopy(module).train(), inputs, " in training mode", task)
+        _outputs(copy_module(module).train(), inputs, " in training mode", task)
     outputs = _outputs(module.eval(), inputs, "", task)
     found = [t for t in tensors(outputs) if t.is_floating_point()]
     if not all(bool(torch.isfinite(t).all()) for t in found):
@@ -229,8 +237,11 @@ def _open_model(recipe: Recipe, data: Data, reporter: Reporter) -> nn.Module:
         averaged=recipe.model.ema,
         seed=stream(recipe.run.seed, "weights"),
     )
-    for note in model.notes:
-        reporter.say(f"weights: {note}")
+    for note in (*(f"weights: {note}" for note in model.notes), *model.folded):
+        reporter.say(note)
+    if model.untouched is not None:
+        inputs, _ = next(iter(data.test_batches(batch=2)))
+        check_untouched(model.untouched, model.module, inputs)
     if any(parameter.is_inference() for parameter in model.module.parameters()):
         raise InputError(
             f"model {recipe.model.name!r} was built under torch.inference_mode() and cannot be "

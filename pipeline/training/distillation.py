@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from ...models.copying import copy_module
 from ...support.nests import Nest
 from ..tasks.registry import DEFAULT_TASK
 from ..tasks.task import Task
@@ -42,7 +42,7 @@ def distilling(
         temperature: T, > 0; higher = softer outputs.
         task: says what the divergence is.
     """
-    teacher = copy.deepcopy(dense).eval().requires_grad_(False)
+    teacher = copy_module(dense).eval().requires_grad_(False)
 
     def mixed(inputs: Nest, outputs: Nest, targets: Nest) -> Tensor:
         with torch.no_grad():

@@ -22,7 +22,9 @@ def build_optimizer(module: nn.Module, settings: FinetuneSettings) -> torch.opti
         },
         {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
+    # PyTorch makes no optimizer over nothing: where all is frozen, it has one empty parameter
+    nothing = [{"params": [nn.Parameter(torch.zeros(0))], "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]] or nothing
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=settings.lr)
     return torch.optim.SGD(

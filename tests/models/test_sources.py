@@ -83,6 +83,17 @@ def test_modules_beside_the_file_can_be_imported_on_loading_and_in_the_factory(
     assert sys.path == search_path
 
 
+def test_what_a_file_puts_on_the_search_path_is_there_for_its_factory(tmp_path: Path) -> None:
+    write(tmp_path / "library" / "far_helper.py", "VALUE = 5\n")
+    text = (
+        f"import sys\nsys.path.append({str(tmp_path / 'library')!r})\n\n"
+        "def build():\n    import far_helper\n    return far_helper.VALUE\n"
+    )
+    search_path = list(sys.path)
+    assert load_factory(f"{write(tmp_path / 'net.py', text)}:build", "data")() == 5
+    assert sys.path == search_path
+
+
 def test_files_in_two_folders_get_the_helpers_of_their_own_folder(tmp_path: Path) -> None:
     factories = []
     text = "from helper import A\n\ndef build():\n    import helper\n    return A, helper.A\n"

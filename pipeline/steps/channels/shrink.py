@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from ....models.copying import copy_module
 from ....models.narrowing import narrow
 from ....support.nests import Nest, tensors
 from ...pruning.gradients.rows import evaluating
@@ -41,7 +41,7 @@ def smaller(module: nn.Module, groups: Groups, keep: Tensor) -> nn.Module:
     """
     reached = set(groups.names())
     values = {n: v.detach() for n, v in all_values(module).items() if n in reached}
-    result = copy.deepcopy(module)
+    result = copy_module(module)
     narrow(result, sliced(values, groups, keep))
     return result
 
@@ -58,7 +58,7 @@ def difference(module: nn.Module, groups: Groups, keep: Tensor, inputs: Nest) ->
         keep: the groups that stay.
         inputs: a batch.
     """
-    masked = copy.deepcopy(module)
+    masked = copy_module(module)
     values = all_values(masked)
     for name, mask in groups.masks(keep).items():
         values[name].masked_fill_(~mask.to(values[name].device), 0.0)

@@ -130,7 +130,6 @@ def test_a_listed_file_that_is_not_there_fails_by_name(good: Path, tmp_path: Pat
     [
         ("inputs", [{"name": "x", "dtype": "float32", "shape": ["batch", 1, 4, 5]}]),
         ("inputs", [{"name": "input", "dtype": "float32", "shape": ["batch", 1, 5, 4]}]),
-        ("inputs", [{"name": "input", "dtype": "float32", "shape": ["batch", 1, 4, 5]}] * 2),
         ("task", "regression"),
         ("output", "logits"),
         ("outputs", [{"name": "logits", "dtype": "float64", "shape": ["batch", 3]}]),

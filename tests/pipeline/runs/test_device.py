@@ -26,6 +26,11 @@ def test_images_and_networks_are_laid_out_channels_last():
     network = placement.network(torch.nn.Conv2d(3, 4, 3))
     assert network.get_parameter("weight").is_contiguous(memory_format=torch.channels_last)
     assert placement.tensor(torch.randn(2, 3)).shape == (2, 3)
+    volumes = torch.nn.Conv3d(2, 3, 3)
+    volumes.register_buffer("turn", torch.ones(2, 2, dtype=torch.complex64) * 1j)
+    placement.network(volumes)
+    assert volumes.get_parameter("weight").shape == (3, 2, 3, 3, 3)
+    assert bool((volumes.get_buffer("turn").imag == 1).all())
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "", "cpu:1:2", "cuda:99"])
