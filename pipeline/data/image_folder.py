@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,13 @@ class ImageFiles:
 
     def _open(self, index: int) -> Image.Image:
         try:
-            return Image.open(self.paths[index], formats=_FORMATS)
+            return Image.open(self._content(index), formats=_FORMATS)
         except Exception as error:  # decoders raise anything on damaged files
             raise self._bad(index, error) from None
+
+    def _content(self, index: int) -> str | BytesIO:
+        """Return the path of an image, or what is in the file."""
+        return self.paths[index]
 
     def _bad(self, index: int, error: Exception) -> BadImageError:
         if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):

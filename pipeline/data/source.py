@@ -32,6 +32,7 @@ from .prepare import Rules, settle
 from .randomness import permutation, stream
 from .reading import Source, Split
 from .samples import Samples
+from .shards import open_shards
 from .structured import StructuredSamples
 
 # A heuristic: the cache leaves most of the free memory to the gradients and the network.
@@ -42,7 +43,7 @@ LARGE, LARGE_CACHE = 100_000, 2**30
 
 _FORMS = (
     "Other forms: an image folder, FILE.npz, FILE.py:FACTORY (a function that returns the train "
-    "and the test data set), hf:NAME"
+    "and the test data set), hf:NAME, wds:FOLDER"
 )
 
 
@@ -321,6 +322,8 @@ def _find(settings: DataSettings, task: str, reporter: Reporter) -> Source:
     name = settings.source
     if name == "digits":
         return _digits()
+    if name.startswith("wds:") and name != "wds:":
+        return open_shards(Path(name.removeprefix("wds:")), reporter)
     if name.startswith("hf:") and name != "hf:":
         return open_hub(name.removeprefix("hf:"))
     if is_factory(name):

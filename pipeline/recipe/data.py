@@ -16,7 +16,7 @@ class DataSettings(Section):
     """Where samples come from and how they are prepared."""
 
     source: str = Field(
-        "digits", description="digits, image folder, FILE.npz, hf:, FILE.py:FACTORY"
+        "digits", description="digits, image folder, FILE.npz, hf:, wds:, FILE.py:FACTORY"
     )
     mean: Channels = Field([0.0], description="subtracted per channel, of values in [0, 1]")
     std: Channels = Field([1.0], description="divided by, per channel")
