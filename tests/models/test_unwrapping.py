@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 import torch
@@ -26,8 +27,7 @@ def distributed(module: nn.Module) -> nn.Module:
 
 
 def compiled(module: nn.Module) -> nn.Module:
-    found: nn.Module = torch.compile(module, backend="eager")
-    return found
+    return cast(nn.Module, torch.compile(module, backend="eager"))
 
 
 def with_compiled_parts(module: nn.Module) -> nn.Module:
