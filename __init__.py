@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from .pipeline.runs.directory import RunDirectory
     from .pipeline.stages.load import load
     from .pipeline.stages.run import prune_and_export
+    from .pipeline.steps.pruner import Pruner
 
-__all__ = ["Recipe", "RunDirectory", "__version__", "load", "prune_and_export"]
+__all__ = ["Pruner", "Recipe", "RunDirectory", "__version__", "load", "prune_and_export"]
 
 _HOMES = {
+    "Pruner": ".pipeline.steps.pruner",
     "Recipe": ".pipeline.recipe.recipe",
     "RunDirectory": ".pipeline.runs.directory",
     "load": ".pipeline.stages.load",

@@ -52,7 +52,7 @@ from wfpipe.pipeline.steps.refit_graph import all_values, capture
 from wfpipe.pipeline.steps.setup import find_weights, set_up
 from wfpipe.pipeline.steps.step import refresh_batchnorm
 from wfpipe.pipeline.training.distillation import label_loss
-from wfpipe.pipeline.training.evaluate import accuracy
+from wfpipe.pipeline.training.evaluate import evaluate
 from wfpipe.pipeline.training.finetune import Span, train_epoch
 from wfpipe.pipeline.training.optimizer import build_optimizer
 from wfpipe.support.progress import Silent
@@ -198,7 +198,7 @@ def criteria(bench: Bench, shares: Sequence[float], seeds: Sequence[int]) -> flo
         data = replace(bench.data, seed=seeds[0])
         batches = list(data.held_back_batches(count=held.held_back, batch=500))
         module = ours(bench, shares[0], seeds[0], {**plain, **values})
-        reached = accuracy(module, batches, bench.placement)
+        reached = evaluate(module, batches, bench.placement).value
         print(f"{shares[0]:.3g} of the MACs, {name}: {reached:.2f} %", flush=True)
         first = first or reached
     return first

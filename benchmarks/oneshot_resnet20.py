@@ -45,7 +45,7 @@ from wfpipe.pipeline.steps.collect import Collector
 from wfpipe.pipeline.steps.held_back_loss import write_back
 from wfpipe.pipeline.steps.setup import find_weights, set_up
 from wfpipe.pipeline.steps.step import PruneStep
-from wfpipe.pipeline.training.evaluate import accuracy
+from wfpipe.pipeline.training.evaluate import evaluate
 from wfpipe.support.progress import Silent
 
 COMMON = {"include": "layer*.conv*.weight", "exclude": []}
@@ -101,7 +101,7 @@ class Bench:
             batches = data.held_back_batches(count=self.held_back, batch=500)
         else:
             batches = data.test_batches(batch=500)
-        return accuracy(module, batches, self.placement)
+        return evaluate(module, batches, self.placement).value
 
     def limited(self, samples: int, seed: int) -> Data:
         """Return the data with that many training samples, drawn with a seed."""

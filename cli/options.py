@@ -22,6 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FLAGS = {
     "model": ("model", "name", str, "NAME"),
     "weights": ("model", "weights", str, "FILE"),
+    "task": ("task", "kind", str, "KIND"),
     "data": ("data", "source", str, "SOURCE"),
     "sparsity": ("prune", "sparsity", float, "SHARE"),
     "target-speedup": ("prune", "target_speedup", float, "RATIO"),
@@ -32,8 +33,10 @@ FLAGS = {
     "epochs": ("finetune", "epochs", int, "N"),
     "device": ("run", "device", str, "NAME"),
     "seed": ("run", "seed", int, "N"),
+    "track": ("run", "track", str, "NAME[,NAME…]"),
     "out": ("run", "out", str, "FOLDER"),
     "max-accuracy-drop": ("gates", "max_accuracy_drop", float, "POINTS"),
+    "max-metric-drop": ("gates", "max_metric_drop", float, "AMOUNT"),
     "max-latency-ms": ("gates", "max_latency_ms", float, "MS"),
     "min-speedup": ("gates", "min_speedup", float, "RATIO"),
     "min-compression": ("gates", "min_compression", float, "RATIO"),

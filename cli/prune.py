@@ -21,7 +21,7 @@ def command(**options: Any) -> None:
     `wfpipe export RUN` goes on from there.
     """
     reporter = terminal(options)
-    request = open_request(options)
+    request = open_request(options, reporter)
     from ..pipeline.stages.opening import open_job
     from ..pipeline.stages.run import prune_job
 

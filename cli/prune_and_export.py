@@ -40,7 +40,7 @@ def command(**options: Any) -> int:
         reporter = terminal(options, all_on_stderr=results.as_json)
         accepted = options.pop("baseline")
         sign = signing_key(options)
-        request = open_request(options)
+        request = open_request(options, reporter)
         from ..exporters.judging.read_baseline import read_baseline
 
         baseline = read_baseline(Path(accepted)) if accepted else None

@@ -11,10 +11,12 @@ from typing import Any
 
 import click
 
+from ..pipeline.recipe.published import published_layer
 from ..pipeline.recipe.reading import Values, resolve
 from ..pipeline.recipe.recipe import Recipe
 from ..pipeline.runs.directory import RunDirectory, continued_recipe, default_directory
 from ..support.errors import InputError
+from ..support.progress import Reporter
 from .options import FLAGS, Command, layers
 
 RUN_FLAGS = [name for name, (section, *_) in FLAGS.items() if section != "gates"]
@@ -69,7 +71,7 @@ def _demo(file: Values | None, flags: Values) -> Values:
     return {} if own else {"export": {"variants": ["sparse-cpu"]}}
 
 
-def open_request(options: dict[str, Any]) -> RunRequest:
+def open_request(options: dict[str, Any], reporter: Reporter) -> RunRequest:
     """Turn a command's options into a request; the output options were taken out before."""
     resume, overwrite = options.pop("resume"), options.pop("overwrite")
     if options.pop("skip_bad_images"):
@@ -83,6 +85,9 @@ def open_request(options: dict[str, Any]) -> RunRequest:
             raise InputError("--resume needs --out: the folder of the run to continue")
         directory = RunDirectory(Path(out))
         return RunRequest(continued_recipe(directory, file, flags), directory, True, False)
-    recipe = resolve(_demo(file, flags), file or {}, flags)
+    published, said = published_layer(file or {}, flags)
+    if said is not None:
+        reporter.say(said)
+    recipe = resolve(_demo(file, flags), published, file or {}, flags)
     path = Path(recipe.run.out) if recipe.run.out else default_directory(recipe.model.name)
     return RunRequest(recipe, RunDirectory(path), False, overwrite)

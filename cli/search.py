@@ -64,7 +64,7 @@ def command(**options: Any) -> int:
         for name in _FLAGS:
             key = name.replace("-", "_")
             options[f"prune__search.{key}"] = options.pop(f"search_{key}")
-        request = open_request(options)
+        request = open_request(options, reporter)
         from ..exporters.documents.report import read_report
         from ..exporters.reporting.front_page import SEARCH_PAGE
         from ..pipeline.search.search import search

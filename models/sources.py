@@ -96,7 +96,7 @@ def build_from_library(library: str, name: str, *, pretrained: bool, classes: in
     Raises:
         InputError: when the library cannot be imported, has no such network, or fails to make it.
     """
-    models = _import_library(library)
+    models = import_library(library)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -122,7 +122,7 @@ def build_from_library(library: str, name: str, *, pretrained: bool, classes: in
     return module
 
 
-def _import_library(library: str) -> Any:
+def import_library(library: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -29,6 +29,8 @@ SPARSE_CPU = "sparse-cpu"  # the form that runs on sparse kernels
 
 LARGEST_TOLERANCE = 0.05  # above it, golden samples would say little about the model
 MAX_GOLDEN_SAMPLES = 1024
+MOST_TENSORS = 64
+"""Inputs, and outputs, that the model of a package has at most (a heuristic)."""
 
 
 Platform = Annotated[str, Field(pattern="^[a-z0-9]+-[a-z0-9_]+$", max_length=40)]
@@ -111,8 +113,16 @@ class Manifest(_Part):
     variant: str = Field(
         default=PLAIN, pattern="^[a-z0-9-]+$", description="form of the model that was packed"
     )
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    task: str = Field(
+        default="classification",
+        max_length=200,
+        description="what the model is for; left out where it is classification",
+    )
+    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=MOST_TENSORS)]
+    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=MOST_TENSORS)]
+    output: str | None = Field(
+        default=None, description="the output that counts; left out where there is one"
+    )
     preprocessing: Preprocessing | None
     class_names: tuple[str, ...] | None
     sparsity: float | None
@@ -141,8 +151,11 @@ class Manifest(_Part):
     def to_bytes(self) -> bytes:
         """Return the manifest as UTF-8 JSON, the same bytes for the same content."""
         content = self.model_dump(mode="json", by_alias=True)
-        if not self.libraries:
-            del content["libraries"]
+        for name in ("libraries", "task", "output"):
+            if getattr(self, name) == type(self).model_fields[name].get_default(
+                call_default_factory=True
+            ):
+                del content[name]
         return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -153,6 +166,16 @@ def _brief(figures: ModelFigures) -> ModelFigures:
         for batch, latency in figures.latency_ms.items()
     }
     return figures.model_copy(update={"latency_ms": brief})
+
+
+def golden_files(first: str, count: int) -> list[str]:
+    """Return the names of the files with the golden values of each input, or of each output.
+
+    >>> golden_files("golden/inputs.npy", 2)
+    ['golden/inputs.npy', 'golden/inputs-2.npy']
+    """
+    stem, _, suffix = first.rpartition(".")
+    return [first, *(f"{stem}-{number}.{suffix}" for number in range(2, count + 1))]
 
 
 def model_file(variant: str) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...support.files import read_bytes
 from .parsing import parse_document
+from .score import ACCURACY, Score, in_words
 
 _MOST = 2**62  # no count and no size is larger; a report may come from anywhere
 Count = Annotated[int, Field(ge=0, le=_MOST)]
@@ -52,6 +53,9 @@ class ModelFigures(_Figures):
     accuracy: Percent | None
     accuracy_low: Percent | None = Field(default=None, description="of its 95 % interval")
     accuracy_high: Percent | None = None
+    metrics: dict[str, Score] = Field(
+        default_factory=dict, description="by name; the first is the one that counts"
+    )
     file_bytes: Size
     deflated_bytes: Size
     nonzeros: Count
@@ -62,6 +66,25 @@ class ModelFigures(_Figures):
         "process without a model",
     )
     latency_ms: dict[BatchSize, Latency]
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric that counts."""
+        return next(iter(self.metrics), ACCURACY)
+
+    @property
+    def title(self) -> str:
+        """The metric that counts, in words."""
+        return in_words(self.metric)
+
+    @property
+    def score(self) -> Score | None:
+        """The metric that counts; None where nothing was measured."""
+        if self.metrics:
+            return self.metrics[self.metric]
+        if self.accuracy is None:
+            return None
+        return Score(value=self.accuracy, low=self.accuracy_low, high=self.accuracy_high)
 
 
 class Speedup(_Figures):

@@ -16,8 +16,8 @@ MAX_LOG_BYTES = 4 << 20  # some 10,000 epochs: a heuristic
 class Event(BaseModel):
     """A line of the log, with the figures that a page shows; other keys are left alone.
 
-    Accuracies are in percent, sparsities in [0, 1], losses in nats. A figure may be NaN or
-    infinite, as a prediction is at times.
+    Accuracies are in percent, metrics of other tasks in their own unit, sparsities in [0, 1],
+    losses in nats. A figure may be NaN or infinite, as a prediction is at times.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -28,6 +28,8 @@ class Event(BaseModel):
     sparsity: float | None = None
     accuracy: float | None = None
     accuracy_before: float | None = None
+    metric: float | None = None
+    metric_before: float | None = None
     predicted_loss_increase: float | None = None
     measured_loss_increase: float | None = None
 

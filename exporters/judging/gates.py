@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from ...support.errors import InputError
 from ..documents.report import Environment, GateResult, ModelFigures, Speedup
+from ..documents.score import in_words
 from ..documents.units import counted
 
 ROUNDING = 1e-9  # of a figure computed in float64: a gate met exactly must not fail by it
@@ -23,6 +24,7 @@ class _Gate(NamedTuple):
 
 _GATES = {
     "max_accuracy_drop": _Gate(True, 1.0, " points"),
+    "max_metric_drop": _Gate(True, 1.0, ""),
     "max_latency_ms": _Gate(True, 1.0, " ms"),
     "min_speedup": _Gate(False, 1.0, "×"),
     "min_compression": _Gate(False, 1.0, "×"),
@@ -45,6 +47,7 @@ def check_gates(
     sparsity: float,
     weights: int | None = None,
     max_accuracy_drop: float | None = None,
+    max_metric_drop: float | None = None,
     max_latency_ms: float | None = None,
     min_speedup: float | None = None,
     min_compression: float | None = None,
@@ -63,7 +66,8 @@ def check_gates(
         sparsity: zeros / total over all weights of the file, pruned or not, those that went with
             whole channels counted as zeros.
         weights: that total.
-        max_accuracy_drop: dense less pruned accuracy, in percentage points.
+        max_accuracy_drop: dense less pruned, in percentage points, of the metric that counts.
+        max_metric_drop: by how much that metric may be worse, whatever its unit.
         max_latency_ms: p50 of the pruned file at the first batch size, in milliseconds.
         min_speedup: ratio of the medians at the first batch size.
         min_compression: dense / pruned, in deflated bytes.
@@ -81,13 +85,12 @@ def check_gates(
         passed = got <= wanted + slack if _GATES[name].at_most else got >= wanted - slack
         results.append(GateResult(name=name, wanted=wanted, got=got, passed=passed))
 
-    if max_accuracy_drop is not None:
-        if dense.accuracy is None or pruned.accuracy is None:
-            raise InputError(
-                "max_accuracy_drop needs the accuracy of both models, and none was measured: "
-                "pass labelled test data, or leave the gate out"
-            )
-        hold("max_accuracy_drop", max_accuracy_drop, dense.accuracy - pruned.accuracy)
+    for name, most in (
+        ("max_accuracy_drop", max_accuracy_drop),
+        ("max_metric_drop", max_metric_drop),
+    ):
+        if most is not None:
+            hold(name, most, _lost(name, dense, pruned))
     if max_latency_ms is not None:
         hold("max_latency_ms", max_latency_ms, _first("max_latency_ms", pruned.latency_ms).p50)
     if min_speedup is not None:
@@ -98,6 +101,22 @@ def check_gates(
         slack = SPARSITY_ROUNDING if weights is None else 1 / max(weights, 1) + ROUNDING
         hold("min_sparsity", min_sparsity, sparsity, slack)
     return results
+
+
+def _lost(gate: str, dense: ModelFigures, pruned: ModelFigures) -> float:
+    """Return by how much the metric that counts is worse."""
+    then, now = dense.score, pruned.score
+    if then is None or now is None:
+        raise InputError(
+            f"{gate} needs the accuracy of both models, and none was measured: "
+            "pass labelled test data, or leave the gate out"
+        )
+    if gate == "max_accuracy_drop" and not (now.is_share and now.higher_is_better):
+        raise InputError(
+            f"max_accuracy_drop is for a share in percent, and {in_words(pruned.metric)} is none: "
+            "take max_metric_drop"
+        )
+    return now.loss(then)
 
 
 _COMPARED = {

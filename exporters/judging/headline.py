@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from ..documents.forms import PLAIN, Form, forms
 from ..documents.report import GateResult, ModelFigures, Report, Speedup
+from ..documents.score import ACCURACY
 from ..documents.units import counted
 
 Status = Literal["passed", "failed", "no gates"]
@@ -74,9 +75,9 @@ def _change(report: Report, form: Form) -> str:
     parts = [_size(report.dense.deflated_bytes, form.figures.deflated_bytes)]
     if form.speedup:
         parts.append(speed_in_words(form.speedup))
-    if form.figures.accuracy is None or report.dense.accuracy is None:
-        return f"{_joined(parts)}; its accuracy was not measured"
-    parts.append(accuracy_in_words(form.figures, report.dense, report.test_samples))
+    if form.figures.score is None or report.dense.score is None:
+        return f"{_joined(parts)}; its {report.dense.title} was not measured"
+    parts.append(score_in_words(form.figures, report.dense, report.test_samples))
     return _joined(parts)
 
 
@@ -118,23 +119,19 @@ def _times(ratio: float) -> str:
     return "less than 1 %" if shown == "1.00" else f"{shown} times"
 
 
-def accuracy_in_words(form: ModelFigures, dense: ModelFigures, samples: int) -> str:
-    """Say the change of accuracy, and whether it is within the 95 % intervals of the two."""
-    assert form.accuracy is not None
-    assert dense.accuracy is not None
-    change = form.accuracy - dense.accuracy
-    if round(change, 2) == 0:
-        return "just as accurate"
-    words = f"{abs(change):.2f} points {'more' if change > 0 else 'less'} accurate"
-    if intervals_overlap(form, dense):
+def score_in_words(form: ModelFigures, dense: ModelFigures, samples: int) -> str:
+    """Say the change of the metric, and whether it is within the 95 % intervals of the two."""
+    now, then = form.score, dense.score
+    assert now is not None
+    assert then is not None
+    accuracy = form.metric == ACCURACY
+    if now.same(then):
+        return "just as accurate" if accuracy else f"its {form.title} is the same"
+    if accuracy:
+        words = f"{now.gap(then)} {'more' if now.value > then.value else 'less'} accurate"
+    else:
+        better = "worse" if now.loss(then) > 0 else "better"
+        words = f"its {form.title} is {now.gap(then)} {better}"
+    if now.overlaps(then):
         return f"{words} (within the 95 % intervals of {counted(samples, 'test sample')})"
     return words
-
-
-def intervals_overlap(one: ModelFigures, other: ModelFigures) -> bool:
-    """Tell whether the intervals of two accuracies overlap; False where one is not known."""
-    ends = (one.accuracy_low, one.accuracy_high, other.accuracy_low, other.accuracy_high)
-    if None in ends:
-        return False
-    low, high, other_low, other_high = (end for end in ends if end is not None)
-    return low <= other_high and other_low <= high

@@ -56,7 +56,10 @@ def order(figures: ModelFigures, rule: Rule) -> tuple[float, int]:
         return size, size
     if rule == "fastest":
         return next((latency.p50 for latency in figures.latency_ms.values()), 0.0), size
-    return -(figures.accuracy or 0.0), size
+    score = figures.score
+    if score is None:
+        return 0.0, size
+    return -score.value if score.higher_is_better else score.value, size
 
 
 def _miss(gate: GateResult) -> float:

@@ -37,19 +37,21 @@ class ReportBaseline(Baseline):
         """Hold accuracy, latency and deflated size against those of the report.
 
         Latency is compared by how it relates to that of the dense model on the same machine:
-        machines of two runs differ, such ratios hardly. ``before`` and ``now`` are accuracies in
-        percent, speed ratios, and deflated bytes.
+        machines of two runs differ, such ratios hardly. ``before`` and ``now`` are those of the
+        metric that counts, speed ratios, and deflated bytes.
         """
         results: list[GateResult] = []
         figures = candidate.figures
         if tolerances.accuracy_drop is not None:
-            then, now = self.figures.accuracy, figures.accuracy
+            then, now = self.figures.score, figures.score
             if then is None or now is None:
                 raise InputError(f"{self.what} cannot be compared: an accuracy was not measured")
-            lost = then - now
-            results.append(
-                held("baseline_accuracy_drop", tolerances.accuracy_drop, lost, then, now)
-            )
+            if self.figures.metric != figures.metric:
+                raise InputError(
+                    f"{self.what} has the metric {self.figures.title}, this model {figures.title}"
+                )
+            allowed, lost = tolerances.accuracy_drop, now.loss(then)
+            results.append(held("baseline_accuracy_drop", allowed, lost, then.value, now.value))
         if tolerances.latency_increase is not None:
             before, after = _ratios(self, candidate.speedup)
             lost, allowed = before / after - 1, tolerances.latency_increase

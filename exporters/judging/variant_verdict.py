@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ..documents.report import ModelFigures, Report, VariantFigures
 from ..documents.units import format_bytes
-from .headline import intervals_overlap, speed_in_words
+from .headline import speed_in_words
 from .pick import nearest_miss
 
 
@@ -66,10 +66,11 @@ def _size(figures: ModelFigures, plain: ModelFigures) -> str:
 def _accuracy(form: VariantFigures, figures: ModelFigures, plain: ModelFigures) -> str:
     if form.parity == 0:
         return "the same outputs"
-    if figures.accuracy is None or plain.accuracy is None:
+    now, then = figures.score, plain.score
+    if now is None or then is None:
         return ""
-    change = figures.accuracy - plain.accuracy
-    if round(change, 2) == 0:
-        return "the same accuracy"
-    words = f"accuracy {abs(change):.2f} points {'higher' if change > 0 else 'lower'}"
-    return f"{words} (the 95 % intervals overlap)" if intervals_overlap(figures, plain) else words
+    if now.same(then):
+        return f"the same {figures.title}"
+    higher = "higher" if now.value > then.value else "lower"
+    words = f"{figures.title} {now.gap(then)} {higher}"
+    return f"{words} (the 95 % intervals overlap)" if now.overlaps(then) else words

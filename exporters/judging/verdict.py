@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from ..documents.report import ModelFigures, Speedup
 from ..documents.units import format_bytes
 from ..measuring.session import ON_GPU
-from .headline import intervals_overlap
 
 
 def verdict(
@@ -26,7 +25,7 @@ def verdict(
         speedups: dense p50 / pruned p50 by batch size.
         provider: the execution provider that ONNX Runtime used.
     """
-    parts = [_size(pruned, dense), _accuracy(pruned, dense)]
+    parts = [_size(pruned, dense), _score(pruned, dense)]
     faster = [size for size, ratio in speedups.items() if ratio.low > 1]
     slower = [size for size, ratio in speedups.items() if ratio.high < 1]
     same = [size for size in speedups if size not in faster and size not in slower]
@@ -56,18 +55,16 @@ def _size(pruned: ModelFigures, dense: ModelFigures) -> str:
     )
 
 
-def _accuracy(pruned: ModelFigures, dense: ModelFigures) -> str:
-    if pruned.accuracy is None or dense.accuracy is None:
+def _score(pruned: ModelFigures, dense: ModelFigures) -> str:
+    now, then = pruned.score, dense.score
+    if now is None or then is None:
         return ""
-    change = pruned.accuracy - dense.accuracy
-    if round(change, 2) == 0:
-        return f"Accuracy is {pruned.accuracy:.2f} %, that of the dense model."
-    word = "above" if change > 0 else "below"
-    shown = ", and the 95 % intervals overlap" if intervals_overlap(pruned, dense) else ""
-    return (
-        f"Accuracy is {pruned.accuracy:.2f} %, {abs(change):.2f} points {word} the dense model's "
-        f"{dense.accuracy:.2f} %{shown}."
-    )
+    name = pruned.title[0].upper() + pruned.title[1:]
+    if now.same(then):
+        return f"{name} is {now.text()}, that of the dense model."
+    word = "above" if now.value > then.value else "below"
+    shown = ", and the 95 % intervals overlap" if now.overlaps(then) else ""
+    return f"{name} is {now.text()}, {now.gap(then)} {word} the dense model's {then.text()}{shown}."
 
 
 def _ratios(speedups: Mapping[str, Speedup], sizes: list[str]) -> str:

@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 
 from ...support.errors import InputError
+from ...support.nests import Nest, names, tensors
 from ..reading.kernel_use import file_uses_kernels
 from .kernels_library import libraries_for
 from .session import SessionSettings, reason, session_entries
+
+Array = np.ndarray[Any, Any]
 
 _CHILD = Path(__file__).with_name("fresh_process_child.py")
 _SECONDS = 600  # far above what loading and one run take: a heuristic
@@ -38,23 +41,28 @@ class FreshRun:
     memory_bytes: int | None
 
 
-def run_in_fresh_process(
-    path: Path, settings: SessionSettings, batch: np.ndarray[Any, Any]
-) -> FreshRun:
+def _as_stored(array: Array) -> Array:
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def run_in_fresh_process(path: Path, settings: SessionSettings, batch: Nest) -> FreshRun:
     """Start a process that loads the model and runs it once on the CPU.
 
     Args:
-        path: a model with one input.
+        path: a model.
         settings: how the session is opened.
-        batch: prepared float32 inputs (n, *shape).
+        batch: prepared inputs, an array (n, *shape) or a nest of arrays.
 
     Raises:
         InputError: when the process fails.
     """
     libraries = libraries_for(None).values() if file_uses_kernels(path) else ()
     with tempfile.TemporaryDirectory(prefix="wfpipe-") as folder:
-        samples = Path(folder) / "batch.npy"
-        np.save(samples, np.ascontiguousarray(batch, dtype=np.float32), allow_pickle=False)
+        samples = Path(folder) / "batch.npz"
+        arrays: dict[str, Any] = dict(
+            zip(names(batch, "0"), map(_as_stored, tensors(batch)), strict=True)
+        )
+        np.savez(samples, **arrays)
         request = {
             "model": str(path.resolve()),
             "batch": str(samples),

@@ -20,7 +20,7 @@ _STATUS = Path("/proc/self/status")
 def main() -> None:
     """Read what to do from standard input, do it, and print what it took."""
     request: dict[str, Any] = json.load(sys.stdin)
-    batch = np.load(request["batch"], allow_pickle=False)
+    batch = dict(np.load(request["batch"], allow_pickle=False))
     options = ort.SessionOptions()
     options.intra_op_num_threads = request["threads"]
     options.inter_op_num_threads = 1
@@ -35,7 +35,10 @@ def main() -> None:
         request["model"], options, providers=["CPUExecutionProvider"], enable_fallback=0
     )
     loaded = time.monotonic()
-    session.run(None, {session.get_inputs()[0].name: batch})
+    names = [value.name for value in session.get_inputs()]
+    session.run(
+        None, batch if set(batch) == set(names) else dict(zip(names, batch.values(), strict=True))
+    )
     done = time.monotonic()
     json.dump(
         {

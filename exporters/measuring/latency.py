@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 import onnxruntime as ort
 
+from ...support.nests import Nest, taken
+from ...support.nests import samples as count
 from .inference import prepare_run
 
 Array = np.ndarray[Any, Any]
@@ -30,7 +32,7 @@ that is to hold for the files has to be taken over several sessions of each.
 
 def measure_in_sittings(
     openers: Mapping[str, Callable[[], ort.InferenceSession]],
-    samples: Array,
+    samples: Nest,
     *,
     batch_sizes: Sequence[int],
     runs: int,
@@ -42,7 +44,7 @@ def measure_in_sittings(
     Args:
         openers: open the models, by name; each is called once for each sitting, in another order
             from sitting to sitting.
-        samples: prepared float32 inputs (n, *shape), n >= 1.
+        samples: prepared inputs, an array (n, *shape) or a nest of arrays, n >= 1.
         batch_sizes: the sizes to measure at.
         runs: timed runs of each model at each size, at least; see :func:`plan_sittings`.
         seed: fixes which samples make up a batch.
@@ -93,7 +95,7 @@ def plan_sittings(models: int, runs: int) -> tuple[int, int]:
 
 def measure_latency(
     sessions: Mapping[str, ort.InferenceSession],
-    samples: Array,
+    samples: Nest,
     *,
     batch_sizes: Sequence[int],
     runs: int,
@@ -110,7 +112,7 @@ def measure_latency(
 
     Args:
         sessions: models by name; all take the same inputs.
-        samples: prepared float32 inputs (n, *shape), n >= 1; batches are drawn from them.
+        samples: prepared inputs, arrays (n, ...), n >= 1; batches are drawn from them.
         batch_sizes: the sizes to measure at.
         runs: timed runs of each model at each size.
         seed: fixes which samples make up a batch.
@@ -125,7 +127,8 @@ def measure_latency(
     generator = np.random.default_rng(seed)
     times: Times = {name: {} for name in sessions}
     for size in batch_sizes:
-        batch = samples[generator.integers(len(samples), size=size)]
+        drawn = generator.integers(count(samples), size=size)
+        batch = taken(samples, drawn)
         calls = {name: prepare_run(session, batch) for name, session in sessions.items()}
         for call in calls.values():
             _warm_up(call)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from ...support.nests import Nest
 from .fresh_process import run_in_fresh_process
 from .session import SessionSettings
 
 
-def peak_memory(path: Path, settings: SessionSettings, batch: np.ndarray[Any, Any]) -> int | None:
+def peak_memory(path: Path, settings: SessionSettings, batch: Nest) -> int | None:
     """Load the model in a new process, run it once, and return its peak memory in bytes.
 
     Args:
-        path: a model with one input.
+        path: a model.
         settings: how the session is opened.
-        batch: prepared float32 inputs (n, *shape).
+        batch: prepared inputs, an array (n, *shape) or a nest of arrays.
 
     Returns:
         The peak above that of the same process without a model; None for a provider other than the

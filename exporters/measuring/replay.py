@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import numpy as np
 import onnxruntime as ort
 
 from ...support.errors import InputError
+from ...support.nests import Nest, cut
 from ..reading.ort_file import is_ort, is_ort_file
+from .inference import feed_of
 from .kernels_library import lacks_kernels, library_path, register, why_missing
 
 Array = np.ndarray[Any, Any]
 
 
-def run_samples(source: Path | bytes, inputs: Array, what: str) -> Array:
+def run_samples(source: Path | bytes, inputs: Nest, what: str) -> list[Array]:
     """Run samples through a model one by one: ONNX Runtime, CPU, one thread.
 
     Sparse kernels are those of the installed wfpipe, whatever came with the model.
@@ -23,21 +26,26 @@ def run_samples(source: Path | bytes, inputs: Array, what: str) -> Array:
     Args:
         source: a model file that :func:`..reading.package_model.open_packable` took, or the
             content of one in ONNX.
-        inputs: prepared inputs, float32 (n, *shape), n at least 1.
+        inputs: prepared inputs, an array (n, *shape) or a nest of arrays, n at least 1.
         what: the model as the user knows it, for the error.
 
     Returns:
-        The outputs, one row for each sample.
+        The outputs in the order of the model, one row for each sample in each.
 
     Raises:
         InputError: when ONNX Runtime cannot open or run the model.
     """
     session = _open(source, what)
     try:
-        name = session.get_inputs()[0].name
-        rows = [session.run(None, {name: sample[None]})[0] for sample in inputs]
+        runs = [session.run(None, feed_of(session, sample)) for sample in cut(inputs, 1)]
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
         raise _does_not_run(what, error) from None
+    return [_output(rows, what) for rows in zip(*runs, strict=True)]
+
+
+def _output(rows: Sequence[Any], what: str) -> Array:
     if any(not isinstance(row, np.ndarray) or row.shape[:1] != (1,) for row in rows):
         raise InputError(f"{what}: its output must have one row for each sample")
     if len({row.shape for row in rows}) != 1 or rows[0].dtype.kind not in "fiub":

@@ -15,10 +15,13 @@ import numpy as np
 import onnxruntime as ort
 
 from ...support.errors import CheckFailed, InputError
+from ...support.nests import Nest, cut, taken, tensors
+from ...support.nests import samples as count
 from ...support.progress import Reporter
 from ..documents.report import ModelFigures, Speedup, VariantFigures
-from ..documents.statistics import speedup, summarise, wilson
-from .accuracy import Accuracy, Batch, accuracy
+from ..documents.score import ACCURACY, Score
+from ..documents.statistics import speedup, summarise
+from .accuracy import Accuracy, Batch, Meter, scores
 from .denormals import flushing
 from .inference import predict
 from .latency import Times, measure_in_sittings, plan_sittings
@@ -28,6 +31,7 @@ from .sizes import deflated_bytes, file_bytes, load_ms, nonzeros
 
 Array = np.ndarray[Any, Any]
 Batches = Callable[[], Iterable[Batch]]
+Scores = Mapping[str, Score]
 
 _CHUNK = 64
 _REQUIRED = ("pruned", "dense")
@@ -62,12 +66,13 @@ def validate_files(
     *,
     batches: Batches,
     test_samples: int,
-    samples: Array,
+    samples: Nest,
     settings: SessionSettings,
     batch_sizes: Sequence[int],
     runs: int,
     seed: int,
     reporter: Reporter,
+    meter: Callable[[], Meter] = Accuracy,
 ) -> Measured:
     """Measure size, load time, memory, accuracy and latency of all files with the same inputs.
 
@@ -75,14 +80,16 @@ def validate_files(
         pruned: the plain file of the pruned model.
         dense: the file that all are compared against.
         variants: other forms of the pruned model, by name; one that fails stops nothing.
-        batches: makes a new pass over the test split: prepared inputs (n, *shape), labels (n,).
+        batches: makes a new pass over the test split: prepared inputs and targets.
         test_samples: samples in a pass, for the progress shown.
-        samples: prepared float32 inputs (n, *shape) that latency and parity are measured on.
+        samples: prepared inputs that latency and parity are measured on, an array (n, *shape) or
+            a nest of arrays.
         settings: how the sessions are opened.
         batch_sizes: the sizes that latency is measured at.
         runs: timed runs of each model at each size.
         seed: fixes the samples timed and the bootstrap.
         reporter: where progress goes.
+        meter: makes what measures the metrics of a file.
 
     Raises:
         InputError: when the plain or the dense file cannot be run so.
@@ -94,7 +101,7 @@ def validate_files(
     bench.open_required()
     with flushing(settings.flush_denormals):
         parity = bench.parity()
-        reached = bench.accuracies(batches, test_samples)
+        reached = bench.scores(batches, test_samples, meter)
         rounds = prod(plan_sittings(len(reached), runs)) * len(sizes)
         with reporter.task("latency, in alternation", rounds, "round") as task:
             times = measure_in_sittings(
@@ -124,7 +131,7 @@ class _Bench:
     forms: Mapping[str, Form]
     settings: SessionSettings
     sizes: Sequence[int]
-    samples: Array
+    samples: Nest
     reporter: Reporter
     failures: dict[str, str]
 
@@ -147,34 +154,38 @@ class _Bench:
                 session = self.open(name)
                 for size in self.sizes:
                     predict(session, self._batch(size))
-                found[name] = _difference(self._outputs(session), expected, form)
+                found[name] = max(
+                    _difference(got, wanted, form)
+                    for got, wanted in zip(self._outputs(session), expected, strict=True)
+                )
         return found
 
-    def accuracies(self, batches: Batches, total: int) -> dict[str, Accuracy]:
-        """Return the accuracy of each file that works."""
-        reached = {}
+    def scores(self, batches: Batches, total: int, meter: Callable[[], Meter]) -> dict[str, Scores]:
+        """Return the metrics of each file that works."""
+        reached: dict[str, Scores] = {}
         for name, path in self.paths.items():
             if name not in self.failures:
                 with (
                     self._noting(name),
-                    self.reporter.task(f"accuracy of {path.name}", total, "sample") as task,
+                    self.reporter.task(f"metrics of {path.name}", total, "sample") as task,
                 ):
-                    reached[name] = accuracy(self.open(name), batches(), task.advance)
+                    reached[name] = scores(self.open(name), batches(), meter(), task.advance)
         return reached
 
-    def figures(self, reached: Mapping[str, Accuracy], times: Times) -> dict[str, ModelFigures]:
+    def figures(self, reached: Mapping[str, Scores], times: Times) -> dict[str, ModelFigures]:
         """Measure what is left, and put the figures of each file together."""
         figures = {}
         with self.reporter.task("size, load time and memory", len(reached), "file") as task:
             deflated, memory = self._deflated_and_memory(reached)
             for name in memory:
                 path, measured = self.paths[name], reached[name]
-                low, high = wilson(measured.correct, measured.samples)
+                accuracy = measured.get(ACCURACY)
                 with self._noting(name):
                     figures[name] = ModelFigures(
-                        accuracy=measured.percent,
-                        accuracy_low=low,
-                        accuracy_high=high,
+                        accuracy=accuracy and accuracy.value,
+                        accuracy_low=accuracy and accuracy.low,
+                        accuracy_high=accuracy and accuracy.high,
+                        metrics=dict(measured),
                         file_bytes=file_bytes(path),
                         deflated_bytes=deflated[name],
                         nonzeros=nonzeros(path),
@@ -188,7 +199,7 @@ class _Bench:
         return figures
 
     def _deflated_and_memory(
-        self, names: Mapping[str, Accuracy]
+        self, names: Mapping[str, Scores]
     ) -> tuple[dict[str, int], dict[str, int | None]]:
         """Compress the files while processes of their own take the memory; no time is measured."""
         memory = {}
@@ -211,13 +222,12 @@ class _Bench:
                 raise
             self.failures[name] = str(error)
 
-    def _batch(self, size: int) -> Array:
-        return self.samples[np.arange(size) % len(self.samples)]
+    def _batch(self, size: int) -> Nest:
+        return taken(self.samples, np.arange(size) % count(self.samples))
 
-    def _outputs(self, session: ort.InferenceSession) -> Array:
-        starts = range(0, len(self.samples), _CHUNK)
-        chunks = [predict(session, self.samples[start : start + _CHUNK]) for start in starts]
-        return np.concatenate(chunks).astype(np.float64)
+    def _outputs(self, session: ort.InferenceSession) -> list[Array]:
+        chunks = [tensors(predict(session, chunk)) for chunk in cut(self.samples, _CHUNK)]
+        return [np.concatenate(rows).astype(np.float64) for rows in zip(*chunks, strict=True)]
 
 
 def _difference(got: Array, expected: Array, form: Form) -> float:

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from .capture import evaluation_copy
+from ...support.nests import Nest
+from .capture import evaluation_copy, on_cpu
 
 
-def batchnorm_scales(module: nn.Module, example: Tensor) -> dict[str, Tensor]:
+def batchnorm_scales(module: nn.Module, example: Nest) -> dict[str, Tensor]:
     """Return the factor that folding a batch norm puts on each weight, by parameter name.
 
     The factor of output channel c is γ_c / √(σ²_c + ε). A layer and a batch norm belong together
@@ -21,7 +22,7 @@ def batchnorm_scales(module: nn.Module, example: Tensor) -> dict[str, Tensor]:
 
     Args:
         module: a network of ``Conv*`` and ``Linear`` modules; it is not changed.
-        example: input (n, *shape).
+        example: inputs.
 
     Returns:
         For each weight a tensor that broadcasts to its shape.
@@ -37,7 +38,7 @@ def batchnorm_scales(module: nn.Module, example: Tensor) -> dict[str, Tensor]:
         return hook
 
     def pair(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found = outputs.get(id(inputs[0]))
+        found = outputs.get(id(inputs[0])) if inputs else None
         if found is not None and isinstance(norm, _BatchNorm) and norm.running_var is not None:
             name, layer, _ = found
             factors[f"{name}.weight"] = _broadcast(_channel_scale(norm), layer)
@@ -48,7 +49,7 @@ def batchnorm_scales(module: nn.Module, example: Tensor) -> dict[str, Tensor]:
         elif isinstance(layer, _BatchNorm):
             layer.register_forward_pre_hook(pair)
     with torch.no_grad():
-        duplicate(example.detach().cpu().float())
+        duplicate(on_cpu(example))
     return factors
 
 

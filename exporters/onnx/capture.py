@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from ...models.calling import arguments, input_names
 from ...models.copying import copy_module, to_float32
 from ...support.errors import InputError
+from ...support.nests import Nest, each, names, plain, samples, tensors
 from ..measuring.library_output import quiet
+from .attention import AttentionWithHeads
+from .dynamic import BATCH, axes_of
+from .opset import CAPTURED, lower_opset
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "logits"
@@ -38,34 +46,56 @@ def contiguous(tensor: Tensor) -> Tensor:
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
-def check_outputs(module: nn.Module, example: Tensor) -> None:
-    """Run ``module`` on ``example`` (n, *shape) and check that it returns one tensor (n, classes).
+def on_cpu(nest: Nest) -> Nest:
+    """Return inputs on the CPU, floats as float32."""
+    return each(lambda t: (t.float() if t.is_floating_point() else t).detach().cpu(), nest)
+
+
+def check_outputs(module: nn.Module, example: Nest) -> Nest:
+    """Run ``module`` on ``example`` and return its outputs, each with a row for each sample.
 
     Raises:
         InputError: when it fails on the example or returns anything else.
     """
     try:
         with torch.no_grad(), quiet():
-            output = module(example)
+            args, kwargs = arguments(module, example)
+            outputs = plain(module(*args, **kwargs))
     except Exception as error:
-        shape = tuple(example.shape)
         raise InputError(
-            f"the model fails on an input of shape {shape}: {_cause(error)}"
+            f"the model fails on an input of shape {_shown(example)}: {_cause(error)}"
         ) from error
-    if not isinstance(output, Tensor):
-        raise InputError(
-            f"the model must return one tensor (n, classes), it returns a {type(output).__name__}"
-        )
-    if not output.is_floating_point():
-        raise InputError(f"the model must return floats, it returns {output.dtype}")
-    if output.dim() != 2 or len(output) != len(example):
-        raise InputError(
-            f"the model must return one tensor (n, classes), for n = {len(example)} it returns "
-            f"one of shape {tuple(output.shape)}"
-        )
+    if outputs is None:
+        raise InputError("the model must return tensors, or tuples or mappings of them")
+    count = samples(example)
+    for name, output in zip(names(outputs, "the output"), tensors(outputs), strict=True):
+        if output.shape[:1] != (count,):
+            raise InputError(
+                f"the model must return a row for each sample: for {count} samples {name} has "
+                f"the shape {tuple(output.shape)}"
+            )
+    return outputs
 
 
-def capture_graph(module: nn.Module, example: Tensor, *, opset: int) -> onnx.ModelProto:
+def _shown(nest: Nest) -> str:
+    found = [str(tuple(tensor.shape)) for tensor in tensors(nest)]
+    return found[0] if len(found) == 1 else f"[{', '.join(found)}]"
+
+
+def output_names(outputs: Nest, single: str) -> list[str]:
+    """Return the names of outputs in a file: keys of mappings, ``output_0`` and so on of tuples."""
+    found = names(outputs, single)
+    return [f"output_{name}" for name in found] if isinstance(outputs, tuple) else found
+
+
+def capture_graph(
+    module: nn.Module,
+    example: Nest,
+    outputs: Sequence[str],
+    *,
+    opset: int,
+    dynamic: Sequence[str] = (),
+) -> onnx.ModelProto:
     """Translate a module in eval mode on the CPU into ONNX, batch norms folded where they can be.
 
     The optimizer of the exporter folds a batch norm into the convolution or linear layer that
@@ -73,23 +103,32 @@ def capture_graph(module: nn.Module, example: Tensor, *, opset: int) -> onnx.Mod
 
     Args:
         module: as :func:`evaluation_copy` returns it.
-        example: input (n, *shape), n >= 2: the exporter takes a size of 1 for a constant.
-        opset: version of the ONNX operator set.
+        example: inputs, n >= 2 samples: the exporter takes a size of 1 for a constant.
+        outputs: a name for each output.
+        opset: version of the ONNX operator set; below 18 the graph is rewritten for it.
+        dynamic: which dimensions stay free beside the batch, as :data:`.dynamic.AXES` names them.
 
     Raises:
         InputError: naming the first cause, when the model cannot be exported.
     """
-    batch = ({0: torch.export.Dim("batch")},)
+    args, kwargs = arguments(module, example)
+    shapes = {
+        name: each(lambda tensor: _free_axes(tensor, dynamic), value)
+        for name, value in inspect.signature(module.forward).bind(*args, **kwargs).arguments.items()
+    }
     try:
         with quiet():
-            program = torch.export.export(module, (example,), dynamic_shapes=batch, strict=False)
+            with AttentionWithHeads():
+                program = torch.export.export(
+                    module, args, kwargs, dynamic_shapes=shapes, strict=False
+                )
             exported = torch.onnx.export(
                 program,
                 (),
                 dynamo=True,
-                opset_version=opset,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
+                opset_version=max(opset, CAPTURED),
+                input_names=input_names(module, example, INPUT_NAME),
+                output_names=list(outputs),
                 optimize=True,
                 verbose=False,
             )
@@ -98,9 +137,18 @@ def capture_graph(module: nn.Module, example: Tensor, *, opset: int) -> onnx.Mod
     except Exception as error:
         raise InputError(f"cannot export the model to ONNX: {_cause(error)}") from error
     got = {entry.domain: entry.version for entry in model.opset_import}.get("")
-    if got != opset:
+    if got != max(opset, CAPTURED):
         raise InputError(f"export.opset {opset} is not supported by this exporter (it wrote {got})")
+    if opset < CAPTURED:
+        lower_opset(model, opset)
     return model
+
+
+def _free_axes(tensor: Tensor, names: Sequence[str]) -> Any:
+    """Let PyTorch find out what multiple a free size must be of; the batch is free altogether."""
+    sizes = {BATCH: torch.export.Dim(BATCH)}
+    axes = axes_of(names, tensor.dim()).items()
+    return {axis: sizes.get(name, torch.export.Dim.DYNAMIC) for axis, name in axes}
 
 
 def _cause(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -10,6 +10,7 @@ from onnx import GraphProto, NodeProto, TensorProto
 from torch import Tensor
 
 from ..reading.onnx_graph import graphs
+from .dynamic import axes_of
 
 TINY = float(np.finfo(np.float32).tiny)
 """The smallest normal float32: a weight below it is subnormal."""
@@ -38,14 +39,23 @@ def strip_traces(model: onnx.ModelProto) -> None:
         _strip_attributes(function.node)
 
 
-def name_batch(model: onnx.ModelProto) -> None:
-    """Call the batch ``batch`` wherever a shape in the graph names it."""
-    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+def name_axes(model: onnx.ModelProto, free: Sequence[str]) -> None:
+    """Call the batch and the sizes that are ``free`` by their names wherever a shape has them.
+
+    Args:
+        model: the graph, each of its inputs a batch.
+        free: names of :data:`.dynamic.AXES`.
+    """
+    names: dict[str, str] = {}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        axes = axes_of(free, len(dims)) if dims else {}
+        names |= {dims[axis].dim_param: name for axis, name in axes.items()}
     for graph in graphs(model.graph):
         for value in (*graph.input, *graph.output):
             for dim in value.type.tensor_type.shape.dim:
-                if symbol and dim.dim_param == symbol:
-                    dim.dim_param = "batch"
+                if dim.dim_param and dim.dim_param in names:
+                    dim.dim_param = names[dim.dim_param]
 
 
 def restore_names(model: onnx.ModelProto, parameters: Mapping[str, Tensor]) -> None:

@@ -18,23 +18,24 @@ SHARE_OF_MODEL = 50
 """Golden inputs take at most one 50th of the deflated model, or 2 kB: both are heuristics."""
 
 
-def stored_inputs(inputs: Array, how: Preprocessing | None, model_bytes: int) -> Array:
+def stored_inputs(inputs: list[Array], how: Preprocessing | None, model_bytes: int) -> list[Array]:
     """Return golden inputs as a package stores them: as many as are small beside the model.
 
     Args:
-        inputs: prepared samples, float32 (n, *shape), n at least 1.
-        how: their preparation, if known.
+        inputs: prepared samples, (n, *shape) for each input, n at least 1.
+        how: their preparation, if known; then there is one input.
         model_bytes: size of the deflated model.
 
     Returns:
-        The first samples, at least one: uint8 (n, height, width, channels) where they are images
-        whose preparation gives the same bits again; otherwise as they came.
+        The first samples of each input, at least one: uint8 (n, height, width, channels) where
+        they are images whose preparation gives the same bits again; otherwise as they came.
     """
-    images = None if how is None else _as_images(inputs, how)
-    stored = np.ascontiguousarray(inputs if images is None else images)
-    one = len(zlib.compress(stored.tobytes(), 9)) / len(stored)
+    images = None if how is None else _as_images(inputs[0], how)
+    stored = list(map(np.ascontiguousarray, inputs if images is None else [images]))
+    compressed = sum(len(zlib.compress(array.tobytes(), 9)) for array in stored)
     allowed = max(FREE_BYTES, model_bytes / SHARE_OF_MODEL)
-    return stored[: max(1, int(allowed / one))]
+    count = max(1, int(allowed * len(stored[0]) / compressed))
+    return [array[:count] for array in stored]
 
 
 def prepared_inputs(stored: Array, how: Preprocessing | None, what: str) -> Array:

@@ -1,4 +1,4 @@
-"""Classify images with the model of this package: needs onnxruntime, numpy and pillow only.
+"""Run the model of this package on images or arrays: needs onnxruntime, numpy and pillow only.
 
     python infer.py cat.png photos/              classes with their probabilities
     python infer.py samples.npy --top 1 --json   the same for arrays, as JSON
@@ -8,8 +8,10 @@
 Images are turned upright (EXIF), made grayscale or RGB, resized and cropped as they were for
 training (manifest.json says how). An .npy file of uint8 holds images, (n, height, width) or
 (n, height, width, channels), of which a single channel is repeated where the model takes three;
-one of floats holds prepared inputs, (n, *shape of the model's input), which go in as they are.
-The model's output is taken as logits, one for each class.
+one of other numbers holds prepared inputs, (n, *shape of the model's input), which go in as they
+are. For a model with several inputs an .npz file holds one such array for each, by name.
+The output of a classifier is taken as logits, one for each class; of other models, outputs are
+printed as they are where they are few numbers, and --out FILE.npz keeps all of them.
 
 A model that runs on sparse kernels comes with their library for some platforms. It is loaded if it
 is as the manifest says, and takes the fastest path of the processor, or WFPIPE_KERNELS=baseline.
@@ -50,8 +52,9 @@ TURNS = dict(enumerate((Image.Transpose[name] for name in (
 SCHEMA = "wfpipe-manifest/1"
 SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
 PROCESSORS = {"windows-amd64": "windows-x86_64", "linux-arm64": "linux-aarch64"}
-KEYS = {"files", "golden", "preprocessing", "class_names", "variant"}
+KEYS = {"files", "golden", "inputs", "outputs", "preprocessing", "class_names", "variant"}
 Array = np.ndarray[Any, Any]
+Sample = dict[str, Array]  # the inputs of a sample by name
 
 
 class InputError(Exception):
@@ -64,7 +67,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("inputs", nargs="*", metavar="IMAGE|FOLDER|FILE.npy")
+    parser.add_argument("inputs", nargs="*", metavar="IMAGE|FOLDER|FILE.npy|FILE.npz")
+    parser.add_argument("--out", metavar="FILE.npz", help="write the outputs, by name")
     parser.add_argument("--top", type=int, default=3, help="classes to show (default: 3)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--threads", type=int, default=0, help="default: ONNX Runtime's choice")
@@ -83,10 +87,16 @@ def main() -> int:
         session = open_session(manifest, arguments.threads)
         if arguments.verbose:
             print(f"infer.py: sparse kernels: {processor_path(manifest)}", file=sys.stderr)
-        results: list[dict[str, Any]] = [
-            {"input": name, "classes": best(run(session, sample), manifest, arguments.top)}
-            for name, sample in samples(arguments.inputs, manifest)
-        ]
+        results: list[dict[str, Any]] = []
+        kept: list[dict[str, Array]] = []
+        for name, sample in samples(arguments.inputs, manifest):
+            outputs = run(session, sample)
+            results.append({"input": name, **said(outputs, manifest, arguments.top)})
+            if arguments.out:
+                kept.append(outputs)
+        if arguments.out:
+            stacked: dict[str, Any] = {k: np.stack([o[k] for o in kept]) for k in kept[0]}
+            np.savez(arguments.out, **stacked)
     except Exception as error:  # a manifest that was edited can fail anywhere
         print(f"infer.py: {one_line(error)}", file=sys.stderr)
         return 2
@@ -94,7 +104,10 @@ def main() -> int:
         print(json.dumps(results, indent=2))
     else:
         for result in results:
-            shown = [f"{c['name']} {100 * c['probability']:.1f} %" for c in result["classes"]]
+            shown = [
+                f"{c['name']} {100 * c['probability']:.1f} %" for c in result.get("classes", [])
+            ]
+            shown += [f"{name} {in_short(v)}" for name, v in result.get("outputs", {}).items()]
             print(f"{result['input']}: {', '.join(shown)}")
     return 0
 
@@ -171,18 +184,19 @@ def unchanged(name: str, manifest: dict[str, Any]) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == wanted
 
 
-def run(session: ort.InferenceSession, sample: Array) -> Array:
-    """Return the model's output for one prepared input."""
+def run(session: ort.InferenceSession, sample: Sample) -> dict[str, Array]:
+    """Return the model's outputs for the prepared inputs of one sample, both by name."""
+    names = [value.name for value in session.get_outputs()]
     try:
-        (output,) = session.run(None, {session.get_inputs()[0].name: sample[None]})
+        outputs = session.run(names, {name: value[None] for name, value in sample.items()})
     except Exception as error:
         raise InputError(f"the model does not run: {one_line(error)}") from None
-    row: Array = np.asarray(output)[0]
-    return row
+    return {name: np.asarray(value)[0] for name, value in zip(names, outputs)}  # noqa: B905
 
 
-def samples(inputs: list[str], manifest: dict[str, Any]) -> Iterator[tuple[str, Array]]:
-    """Yield the name and the prepared input of every sample in files and folders."""
+def samples(inputs: list[str], manifest: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
+    """Yield the name and the prepared inputs of every sample in files and folders."""
+    first = manifest["inputs"][0]["name"]
     for path in map(Path, inputs):
         files = [path]
         if path.is_dir():
@@ -190,32 +204,65 @@ def samples(inputs: list[str], manifest: dict[str, Any]) -> Iterator[tuple[str, 
             if not files:
                 raise InputError(f"no images in folder {path}")
         for file in files:
-            if file.suffix.lower() == ".npy":
+            if file.suffix.lower() == ".npz":
+                yield from named_arrays(file, manifest)
+            elif file.suffix.lower() == ".npy":
                 yield from arrays(file, manifest)
             else:
-                yield str(file), prepare(read_image(file, manifest), manifest, str(file))
+                image = prepare(read_image(file, manifest), manifest, str(file))
+                yield str(file), {first: image}
 
 
-def arrays(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, Array]]:
-    """Yield the samples of an .npy file: uint8 images, or floats that are prepared already."""
-    try:
-        array = np.load(path, allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it holds several arrays")
-    except Exception as error:  # a damaged header fails in many ways
-        raise InputError(f"cannot read {path}: {one_line(error)}") from None
-    images = array.dtype == np.uint8 and array.ndim in (3, 4)
-    if not array.size or not (images or (array.dtype.kind == "f" and array.ndim > 1)):
-        raise InputError(
-            f"{path} must hold uint8 images or float inputs, got {array.dtype} {array.shape}"
-        )
+def arrays(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
+    """Yield the samples of an .npy file: uint8 images, or inputs that are prepared already."""
+    if len(manifest["inputs"]) != 1:
+        raise InputError(f"{path} holds one array, and the model has several inputs: pass .npz")
+    spec = manifest["inputs"][0]
+    array = load(path)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"cannot read {path}: it holds several arrays")
+    images = array.dtype == np.uint8 and array.ndim in (3, 4) and array.size > 0
+    images = images and spec["dtype"] == "float32"
+    if not images:
+        array = typed(array, spec, str(path))
     for index, sample in enumerate(array):
         name = f"{path}[{index}]"
         if images:
             planes = [Image.fromarray(plane) for plane in np.moveaxis(np.atleast_3d(sample), 2, 0)]
-            yield name, prepare(planes, manifest, name)
-        else:
-            yield name, sample.astype(np.float32)
+            sample = prepare(planes, manifest, name)
+        yield name, {spec["name"]: sample}
+
+
+def named_arrays(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
+    """Yield the samples of an .npz file: an array for each input of the model, by name."""
+    found = load(path)
+    missing = [spec["name"] for spec in manifest["inputs"] if spec["name"] not in found]
+    if isinstance(found, np.ndarray) or missing:
+        raise InputError(f"{path} lacks an array for {', '.join(missing)}")
+    values = {s["name"]: typed(found[s["name"]], s, f"{path}: {s['name']}")
+              for s in manifest["inputs"]}  # fmt: skip
+    if len({len(value) for value in values.values()}) != 1:
+        raise InputError(f"{path} holds arrays of different numbers of samples")
+    for index in range(len(next(iter(values.values())))):
+        yield f"{path}[{index}]", {name: value[index] for name, value in values.items()}
+
+
+def load(path: Path) -> Any:
+    """Return the array, or the arrays, of a file."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged header fails in many ways
+        raise InputError(f"cannot read {path}: {one_line(error)}") from None
+
+
+def typed(array: Array, spec: dict[str, Any], name: str) -> Array:
+    """Return prepared inputs in the type of the model's input."""
+    wanted = np.dtype(spec["dtype"])
+    kinds = "f" if wanted.kind == "f" else "iub"
+    if not array.size or array.dtype.kind not in kinds or array.ndim < min(2, len(spec["shape"])):
+        what = "uint8 images or float inputs" if wanted.kind == "f" else f"{wanted} inputs"
+        raise InputError(f"{name} must hold {what}, got {array.dtype} {array.shape}")
+    return array.astype(wanted)
 
 
 def read_image(path: Path, manifest: dict[str, Any]) -> list[Image.Image]:
@@ -313,6 +360,22 @@ def normalise(pixels: Array, mean: Sequence[float], std: Sequence[float]) -> Arr
     return np.asarray((pixels.astype(np.float32) / np.float32(255) - centre) / width)
 
 
+def said(outputs: dict[str, Array], manifest: dict[str, Any], top: int) -> dict[str, Any]:
+    """Return what is said of the outputs for a sample: classes, or the outputs by name."""
+    output = outputs[manifest.get("output") or next(iter(outputs))]
+    if manifest.get("task", "classification") == "classification" and output.ndim == 1:
+        return {"classes": best(output, manifest, top)}
+    return {"outputs": {name: value.tolist() for name, value in outputs.items()}}
+
+
+def in_short(values: Any) -> str:
+    """Return numbers as they are where they are few, else their shape."""
+    array = np.asarray(values)
+    if array.size > 8:
+        return f"of shape {array.shape}"
+    return np.array2string(array, precision=4, separator=", ").replace("\n", "")
+
+
 def best(output: Array, manifest: dict[str, Any], top: int) -> list[dict[str, Any]]:
     """Return the ``top`` most probable classes; the model's output is taken as logits."""
     names = manifest["class_names"] or [str(index) for index in range(output.size)]
@@ -334,20 +397,39 @@ def self_test(manifest: dict[str, Any], threads: int) -> int:
         if not unchanged(name, manifest):
             print(f"infer.py: self-test failed: {name} is missing or changed", file=sys.stderr)
             return 3
-    golden = np.load(HERE / "golden" / "outputs.npy")
     session = open_session(manifest, threads)
-    inputs = arrays(HERE / "golden" / "inputs.npy", manifest)
-    outputs = np.stack([run(session, sample) for _, sample in inputs])
-    scale = float(np.abs(golden.astype(np.float64)).max()) or 1.0
-    difference = float(np.abs(outputs.astype(np.float64) - golden).max()) / scale
+    rows = [run(session, sample) for sample in golden_samples(manifest)]
+    difference = 0.0
+    for spec, file in golden_files("outputs", manifest):
+        golden = np.load(file).astype(np.float64)
+        outputs = np.stack([row[spec["name"]] for row in rows]).astype(np.float64)
+        scale = float(np.abs(golden).max()) or 1.0
+        difference = max(difference, float(np.abs(outputs - golden).max()) / scale)
     allowed = manifest["golden"]["tolerance"]
     passed = difference <= allowed
     print(
-        f"self-test {'passed' if passed else 'failed'}: {len(golden)} golden samples, "
+        f"self-test {'passed' if passed else 'failed'}: {len(rows)} golden samples, "
         f"largest difference {difference:.1e} of the largest output ({allowed:.1e} allowed); "
         f"sparse kernels: {processor_path(manifest)}"
     )
     return 0 if passed else 3
+
+
+def golden_files(kind: str, manifest: dict[str, Any]) -> list[tuple[dict[str, Any], Path]]:
+    """Return what the manifest says of each input, or output, with the file of its values."""
+    numbers = ["", *(f"-{number}" for number in range(2, len(manifest[kind]) + 1))]
+    files = [HERE / "golden" / f"{kind}{number}.npy" for number in numbers]
+    return list(zip(manifest[kind], files))  # noqa: B905
+
+
+def golden_samples(manifest: dict[str, Any]) -> list[Sample]:
+    """Return the golden samples, prepared."""
+    files = golden_files("inputs", manifest)
+    if len(files) == 1:
+        return [sample for _, sample in arrays(files[0][1], manifest)]
+    loaded = {spec["name"]: np.load(file) for spec, file in files}
+    count = manifest["golden"]["samples"]
+    return [{name: values[i] for name, values in loaded.items()} for i in range(count)]
 
 
 def one_line(error: Exception) -> str:

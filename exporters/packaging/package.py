@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from ...support.errors import InputError
 from ...support.files import read_bytes
+from ...support.nests import Nest, tensors
 from ...support.version import __version__
 from ..documents.forms import PLAIN
 from ..documents.manifest import (
@@ -30,6 +31,7 @@ from ..documents.manifest import (
     PackedFigures,
     PackedFile,
     Versions,
+    golden_files,
     model_file,
 )
 from ..documents.report import Report
@@ -51,7 +53,7 @@ def write_package(
     path: Path,
     *,
     model: Path,
-    golden_inputs: Array,
+    golden_inputs: Nest,
     report: Report | None,
     variant: str = PLAIN,
     sign: SigningKey | None = None,
@@ -61,9 +63,9 @@ def write_package(
 
     Args:
         path: the package to write.
-        model: a file that takes one float32 batch to one output: ONNX, or ``.ort``.
-        golden_inputs: samples as the network takes them, float32 (n, *shape), a few; of these as
-            many are packed as are small beside the model, at least one.
+        model: a file that takes batches to outputs: ONNX, or ``.ort``.
+        golden_inputs: a few samples as the network takes them, an array (n, *shape) or a nest of
+            arrays; of these as many are packed as are small beside the model, at least one.
         report: the figures of the model, or ``None`` to pack it without.
         variant: which form of the model the file is: ``plain`` or a name of ``report.variants``.
         sign: the key to sign the manifest with; ``None``: the package is not signed.
@@ -82,24 +84,25 @@ def write_package(
     if (model.suffix == ".ort") != (variant == ORT):
         raise InputError(f"{what} is not a file of the form {variant!r}")
     packed = open_packable(model, what)
-    _check_samples(golden_inputs, packed, what)
+    arrays = _in_order(golden_inputs, packed, what)
+    _check_samples(arrays, packed, what)
     kernels = _kernels(libraries or {}, packed, what)
     figures = None if report is None else _figures(report, variant, len(content), what)
     stored = stored_inputs(
-        golden_inputs,
+        arrays,
         packed.preprocessing,
         figures.pruned.deflated_bytes if figures else deflated_bytes(model),
     )
-    outputs = run_samples(model, golden_inputs[: len(stored)], what)
+    outputs = run_samples(model, tuple(array[: len(stored[0])] for array in arrays), what)
     _check_outputs(outputs, packed, what)
     members = {
         PROGRAM_FILE: resources.files(__package__).joinpath(PROGRAM_FILE).read_bytes(),
         model_file(variant): content,
-        GOLDEN_INPUTS_FILE: _npy(stored),
-        GOLDEN_OUTPUTS_FILE: _npy(outputs),
+        **_npy_files(GOLDEN_INPUTS_FILE, stored),
+        **_npy_files(GOLDEN_OUTPUTS_FILE, outputs),
         **{name: read_bytes(path, "library") for name, path in kernels.values()},
     }
-    golden = Golden(samples=len(stored), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE))
+    golden = Golden(samples=len(stored[0]), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE))
     names = {platform: name for platform, (name, _) in kernels.items()}
     manifest = _manifest(packed, members, variant, figures, golden, names)
     return _write(path, manifest, members, report, sign)
@@ -130,8 +133,10 @@ def _manifest(
     return Manifest(
         files={name: describe_file(content) for name, content in members.items()},
         variant=variant,
-        inputs=(packed.input,),
-        outputs=(packed.output,),
+        task=packed.task,
+        inputs=packed.inputs,
+        outputs=packed.outputs,
+        output=packed.output,
         preprocessing=packed.preprocessing,
         class_names=packed.class_names,
         sparsity=packed.sparsity,
@@ -176,32 +181,52 @@ def describe_file(content: bytes) -> PackedFile:
     return PackedFile(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
 
 
-def _check_samples(samples: Array, model: PackableModel, what: str) -> None:
-    if samples.dtype != np.float32 or not np.isfinite(samples).all():
-        raise InputError("golden inputs must be float32 and finite")
-    if not 1 <= len(samples) <= MAX_GOLDEN_SAMPLES:
-        raise InputError(f"golden inputs must be 1 to {MAX_GOLDEN_SAMPLES}, got {len(samples)}")
-    shape, wanted = samples.shape[1:], model.input.shape[1:]
-    fits = len(shape) == len(wanted) and all(
-        not isinstance(want, int) or want == got for got, want in zip(shape, wanted, strict=True)
-    )
-    if not fits:
-        raise InputError(f"{what} takes samples of shape {wanted}, got golden inputs of {shape}")
-    if model.preprocessing is not None and model.preprocessing.shape != shape:
-        raise InputError(
-            f"{what} says in its metadata that samples have the shape "
-            f"{model.preprocessing.shape}, got golden inputs of {shape}"
+def _in_order(samples: Nest, model: PackableModel, what: str) -> list[Array]:
+    """Return the arrays of samples in the order of the model's inputs."""
+    names = [spec.name for spec in model.inputs]
+    by_name = isinstance(samples, dict) and set(samples) == set(names)
+    arrays = [samples[name] for name in names] if by_name else tensors(samples)
+    if len(arrays) != len(names):
+        raise InputError(f"{what} has {len(names)} inputs, got golden inputs for {len(arrays)}")
+    return arrays
+
+
+def _check_samples(arrays: list[Array], model: PackableModel, what: str) -> None:
+    count = len(arrays[0])
+    if not 1 <= count <= MAX_GOLDEN_SAMPLES:
+        raise InputError(f"golden inputs must be 1 to {MAX_GOLDEN_SAMPLES}, got {count}")
+    for array, spec in zip(arrays, model.inputs, strict=True):
+        if array.dtype != spec.dtype or len(array) != count or not np.isfinite(array).all():
+            raise InputError(f"golden inputs must be {spec.dtype} and finite")
+        shape, wanted = array.shape[1:], spec.shape[1:]
+        fits = len(shape) == len(wanted) and all(
+            not isinstance(want, int) or want == got
+            for got, want in zip(shape, wanted, strict=True)
         )
+        if not fits:
+            raise InputError(
+                f"{what} takes samples of shape {wanted}, got golden inputs of {shape}"
+            )
+        if model.preprocessing is not None and model.preprocessing.shape != shape:
+            raise InputError(
+                f"{what} says in its metadata that samples have the shape "
+                f"{model.preprocessing.shape}, got golden inputs of {shape}"
+            )
 
 
-def _check_outputs(outputs: Array, model: PackableModel, what: str) -> None:
-    if not np.isfinite(outputs).all():
+def _check_outputs(outputs: list[Array], model: PackableModel, what: str) -> None:
+    if not all(np.isfinite(output).all() for output in outputs):
         raise InputError(f"{what} gives outputs that are not finite for the golden inputs")
     names = model.class_names
-    if names is not None and outputs.shape[1:] != (len(names),):
+    if names is not None and not any(o.shape[1:] == (len(names),) for o in outputs):
         raise InputError(
-            f"{what} has {len(names)} class names and outputs of shape {outputs.shape[1:]}"
+            f"{what} has {len(names)} class names and outputs of shape {outputs[0].shape[1:]}"
         )
+
+
+def _npy_files(first: str, arrays: list[Array]) -> dict[str, bytes]:
+    names = golden_files(first, len(arrays))
+    return {name: _npy(array) for name, array in zip(names, arrays, strict=True)}
 
 
 def _npy(array: Array) -> bytes:

@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 
 from ...support.errors import InputError
+from ...support.nests import taken
 from ..documents.profile import Cold, Profile, Spread, ThreadFigures
 from ..documents.statistics import summarise
 from ..documents.units import counted
@@ -109,7 +110,7 @@ def _latencies(
 
 def _starts(package: CheckedPackage, settings: SessionSettings) -> list[FreshRun]:
     """Start processes one after the other; the first one, which fills caches, does not count."""
-    sample = package.inputs[:1]
+    sample = taken(package.inputs, slice(1))
     starts = range(COLD_STARTS + 1)
     return [run_in_fresh_process(package.model, settings, sample) for _ in starts][1:]
 

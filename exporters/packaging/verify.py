@@ -24,6 +24,8 @@ from ..documents.manifest import (
     SIGNATURE_FILE,
     Manifest,
     PackedFile,
+    TensorSpec,
+    golden_files,
     parse_manifest,
 )
 from ..measuring.kernels_library import path_in_use
@@ -83,12 +85,12 @@ class VerifyResult:
 class CheckedPackage:
     """What :func:`checked_package` yields: the result, the model's file, and golden inputs.
 
-    ``inputs`` are prepared samples, float32 (n, *shape).
+    ``inputs`` are prepared samples, (n, *shape) for each input of the model.
     """
 
     result: VerifyResult
     model: Path
-    inputs: Array
+    inputs: tuple[Array, ...]
 
 
 def verify_package(path: Path, public_key: PublicKey | None = None) -> VerifyResult:
@@ -133,8 +135,11 @@ def checked_package(path: Path, public_key: PublicKey | None = None) -> Iterator
             file = Path(folder) / manifest.model_file
             _check_files(manifest, archive, file, what)
             stored, wanted = (
-                _load_npy(_member(archive, name, MAX_GOLDEN_BYTES, what), f"{what}: {name}")
-                for name in (GOLDEN_INPUTS_FILE, GOLDEN_OUTPUTS_FILE)
+                [
+                    _load_npy(_member(archive, name, MAX_GOLDEN_BYTES, what), f"{what}: {name}")
+                    for name in golden_files(first, len(specs))
+                ]
+                for first, specs in _golden(manifest)
             )
         model = open_packable(file, f"{what}: {manifest.model_file}")
         _check_description(manifest, model, what)
@@ -181,7 +186,9 @@ def _check_files(manifest: Manifest, archive: Archive, model: Path, what: str) -
 
     The model is written to the path ``model`` on the way.
     """
-    needed = {PROGRAM_FILE, manifest.model_file, GOLDEN_INPUTS_FILE, GOLDEN_OUTPUTS_FILE}
+    needed = {PROGRAM_FILE, manifest.model_file}
+    for first, specs in _golden(manifest):
+        needed |= set(golden_files(first, len(specs)))
     present = set(archive.names) - {MANIFEST_FILE, SIGNATURE_FILE}
     for name in sorted((needed | manifest.files.keys()) - present):
         raise CheckFailed(f"{what}: {name!r} is missing")
@@ -220,8 +227,10 @@ def _digest(archive: Archive, name: str, copy: Path | None) -> PackedFile:
 def _check_description(manifest: Manifest, model: PackableModel, what: str) -> None:
     """Check that the manifest says of the model what the model says of itself."""
     pairs = {
-        "inputs": (manifest.inputs, (model.input,)),
-        "outputs": (manifest.outputs, (model.output,)),
+        "task": (manifest.task, model.task),
+        "inputs": (manifest.inputs, model.inputs),
+        "outputs": (manifest.outputs, model.outputs),
+        "output": (manifest.output, model.output),
         "preprocessing": (manifest.preprocessing, model.preprocessing),
         "class_names": (manifest.class_names, model.class_names),
         "sparsity": (manifest.sparsity, model.sparsity),
@@ -234,20 +243,37 @@ def _check_description(manifest: Manifest, model: PackableModel, what: str) -> N
             raise CheckFailed(f"{what}: {MANIFEST_FILE} has other {key} than {manifest.model_file}")
 
 
-def _golden_inputs(manifest: Manifest, stored: Array, what: str) -> Array:
-    samples = manifest.golden.samples
-    if stored.shape[:1] != (samples,) or stored.dtype not in (np.float32, np.uint8):
-        raise CheckFailed(f"{what}: {GOLDEN_INPUTS_FILE} must hold {samples} samples, float32 or "
-                          "uint8")  # fmt: skip
-    return prepared_inputs(stored, manifest.preprocessing, f"{what}: {GOLDEN_INPUTS_FILE}")
+def _golden(manifest: Manifest) -> list[tuple[str, tuple[TensorSpec, ...]]]:
+    return [(GOLDEN_INPUTS_FILE, manifest.inputs), (GOLDEN_OUTPUTS_FILE, manifest.outputs)]
 
 
-def _replay(manifest: Manifest, model: Path, inputs: Array, wanted: Array, what: str) -> float:
+def _golden_inputs(manifest: Manifest, stored: list[Array], what: str) -> tuple[Array, ...]:
+    samples, found = manifest.golden.samples, []
+    names = golden_files(GOLDEN_INPUTS_FILE, len(stored))
+    for name, array, spec in zip(names, stored, manifest.inputs, strict=True):
+        types = {"uint8", spec.dtype} if len(stored) == 1 else {spec.dtype}
+        if array.shape[:1] != (samples,) or str(array.dtype) not in types:
+            raise CheckFailed(f"{what}: {name} must hold {samples} samples, {spec.dtype} or uint8")
+        if spec.dtype == "float32":
+            array = prepared_inputs(array, manifest.preprocessing, f"{what}: {name}")
+        found.append(array)
+    return tuple(found)
+
+
+def _replay(
+    manifest: Manifest, model: Path, inputs: tuple[Array, ...], wanted: list[Array], what: str
+) -> float:
     """Run the golden samples and return the largest relative difference."""
     got = run_samples(model, inputs, f"{what}: {manifest.model_file}")
+    names = golden_files(GOLDEN_OUTPUTS_FILE, len(wanted))
+    pairs = zip(names, got, wanted, strict=True)
+    return max(_difference(manifest, name, a, b, what) for name, a, b in pairs)
+
+
+def _difference(manifest: Manifest, name: str, got: Array, wanted: Array, what: str) -> float:
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
         raise CheckFailed(
-            f"{what}: {GOLDEN_OUTPUTS_FILE} holds {wanted.dtype} {wanted.shape}, "
+            f"{what}: {name} holds {wanted.dtype} {wanted.shape}, "
             f"and the model gives {got.dtype} {got.shape}"
         )
     with np.errstate(invalid="ignore", over="ignore"):
@@ -256,7 +282,7 @@ def _replay(manifest: Manifest, model: Path, inputs: Array, wanted: Array, what:
         difference = float(np.abs(near - exact).max(initial=0.0)) / scale
     if not math.isfinite(scale) or not difference <= manifest.golden.tolerance:
         raise CheckFailed(
-            f"{what}: outputs differ from {GOLDEN_OUTPUTS_FILE} by {difference:.2e} of the "
+            f"{what}: outputs differ from {name} by {difference:.2e} of the "
             f"largest: at most {manifest.golden.tolerance:.2e} is allowed"
         )
     return difference

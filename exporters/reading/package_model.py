@@ -13,7 +13,7 @@ import onnx
 from pydantic_core import from_json
 
 from ...support.errors import InputError
-from ..documents.manifest import TensorSpec
+from ..documents.manifest import MOST_TENSORS, TensorSpec
 from ..documents.preprocessing import Preprocessing
 from .external_data import is_external
 from .kernel_use import uses_kernels
@@ -25,24 +25,29 @@ from .ort_file import check_name, decode_ort, is_ort
 
 Array = np.ndarray[Any, Any]
 
+_DTYPES = ("float32", "int64", "int32", "uint8", "bool")
+
 
 @dataclass(frozen=True)
 class PackableModel:
-    """A model with one input of samples and one output.
+    """A model whose inputs and outputs have samples first.
 
-    ``preprocessing``, ``class_names``, ``sparsity`` and ``recipe_digest`` come from the model's
-    own metadata and are ``None`` where it does not say; ``opset`` is for a file in ONNX Runtime's
-    format. ``kernels``: whether it has nodes that the sparse kernels run.
+    ``preprocessing``, ``class_names``, ``sparsity``, ``recipe_digest``, ``task`` and ``output``,
+    the one that counts, come from the model's own metadata and are ``None`` where it does not say;
+    ``opset`` is for a file in ONNX Runtime's format. ``kernels``: whether it has nodes that the
+    sparse kernels run.
     """
 
     opset: int | None
-    input: TensorSpec
-    output: TensorSpec
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing | None
     class_names: tuple[str, ...] | None
     sparsity: float | None
     recipe_digest: str | None
     kernels: bool
+    task: str = "classification"
+    output: str | None = None
 
 
 def parse_model(content: bytes, what: str) -> onnx.ModelProto:
@@ -78,8 +83,8 @@ def load_model(content: Buffer, what: str) -> PackableModel:
     """Read a model that a package can hold, in ONNX or ONNX Runtime's format; nothing is run.
 
     Raises:
-        InputError: when it is no such model, refers to other files, or does not take one
-            float32 batch, of any size or of one sample, to one output.
+        InputError: when it is no such model, refers to other files, or does not take batches, of
+            any size or of one sample, to outputs.
     """
     proto = parse_outline(content, what)
     require_self_contained(proto, what)
@@ -128,30 +133,40 @@ def _packable(
     opset: int | None,
     what: str,
 ) -> PackableModel:
-    """Check that a model takes one batch to one output, and read its metadata."""
-    if len(inputs) != 1 or len(outputs) != 1:
+    """Check that a model takes batches to outputs, and read its metadata."""
+    if not (1 <= len(inputs) <= MOST_TENSORS and 1 <= len(outputs) <= MOST_TENSORS):
         raise InputError(
             f"{what} has {len(inputs)} inputs and {len(outputs)} outputs: "
-            "a package holds a model with one of each"
+            f"a package holds a model with 1 to {MOST_TENSORS} of each"
         )
-    source = inputs[0]
-    if source.dtype != "float32" or not source.shape:
-        raise InputError(f"{what}: input {source.name!r} must be a float32 batch")
-    if isinstance(source.shape[0], int) and source.shape[0] != 1:
-        raise InputError(
-            f"{what}: input {source.name!r} takes {source.shape[0]} samples at once: "
-            "a package holds a model that takes one, or any number"
-        )
+    for source in inputs:
+        if source.dtype not in _DTYPES or not source.shape:
+            raise InputError(
+                f"{what}: input {source.name!r} must be a batch of {', '.join(_DTYPES)}"
+            )
+        if isinstance(source.shape[0], int) and source.shape[0] != 1:
+            raise InputError(
+                f"{what}: input {source.name!r} takes {source.shape[0]} samples at once: "
+                "a package holds a model that takes one, or any number"
+            )
     metadata = _metadata(proto)
+    output = metadata.get("wfpipe.output")
+    if output is not None and output not in [value.name for value in outputs]:
+        raise _bad_metadata("wfpipe.output", output, what)
+    task = metadata.get("wfpipe.task", "classification")
+    if len(task) > 200:
+        raise _bad_metadata("wfpipe.task", task, what)
     return PackableModel(
         opset=opset,
-        input=source,
-        output=outputs[0],
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
         preprocessing=_preprocessing(metadata, what),
         class_names=_class_names(metadata, what),
         sparsity=_sparsity(metadata, what),
         recipe_digest=metadata.get("wfpipe.recipe_digest"),
         kernels=uses_kernels(proto),
+        task=task,
+        output=output,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..documents.forms import DENSE, Form, first_batch, forms
 from ..documents.report import Report
+from ..documents.score import Score
 from ..documents.units import format_bytes, format_ms, format_speed
 from .html import page_templates
 from .page_plots import NO_VALUE, Figure
@@ -28,9 +29,14 @@ class Entry:
     batch: str | None
 
     @property
+    def score(self) -> Score | None:
+        """The metric that counts."""
+        return self.form.figures.score if self.form.figures else None
+
+    @property
     def accuracy(self) -> float | None:
-        """In percent."""
-        return self.form.figures.accuracy if self.form.figures else None
+        """The value of the metric that counts."""
+        return self.score.value if self.score else None
 
     @property
     def size(self) -> float | None:
@@ -91,9 +97,9 @@ def best(every: Sequence[Entry], cost: Cost) -> set[int]:
     """
     return front(
         [
-            (entry.number, price, accuracy)
+            (entry.number, price, score.value if score.higher_is_better else -score.value)
             for entry in every
-            if (price := cost(entry)) is not None and (accuracy := entry.accuracy) is not None
+            if (price := cost(entry)) is not None and (score := entry.score) is not None
         ]
     )
 
@@ -185,10 +191,8 @@ def _figure(
     legend: Sequence[tuple[str, str]],
 ) -> Figure | None:
     """Draw the entries that have an accuracy and the cost; None without any."""
-    spots, rows = (
-        [],
-        [("form", title, "accuracy in %", "front")],
-    )
+    metric, unit = _metric(every)
+    spots, rows = [], [("form", title, f"{metric}{unit}", "front")]
     for entry in every:
         price, accuracy = cost(entry), entry.accuracy
         if price is None or accuracy is None:
@@ -199,13 +203,26 @@ def _figure(
             Spot(entry.number, name, price / factor, accuracy, entry.colour, on_front)
         )  # fmt: skip
         rows.append(
-            (f"{entry.number}. {name}", f"{price / factor:.4g}", f"{accuracy:.2f}",
+            (f"{entry.number}. {name}", f"{price / factor:.4g}", _bare(entry.score),
              "best" if on_front else "")
         )  # fmt: skip
     if not spots:
         return None
-    svg = scatter_plot(spots, x_title=title, label=f"Accuracy in % against {title}")
-    return Figure(f"Accuracy in %, against {title}", svg, rows, legend=legend)
+    what = f"{metric[0].upper()}{metric[1:]}{unit}"
+    svg = scatter_plot(spots, x_title=title, label=f"{what} against {title}")
+    return Figure(f"{what}, against {title}", svg, rows, legend=legend)
+
+
+def _bare(score: Score | None) -> str:
+    return "" if score is None else score.text().removesuffix(" %")
+
+
+def _metric(every: Sequence[Entry]) -> tuple[str, str]:
+    """Return the metric that counts in words, and its unit."""
+    for entry in every:
+        if entry.form.figures and entry.score:
+            return entry.form.figures.title, " in %" if entry.score.is_share else ""
+    return "accuracy", " in %"
 
 
 def _rows(every: Sequence[Entry], sizes: set[int], times: set[int]) -> list[dict[str, object]]:
@@ -233,13 +250,11 @@ def _rows(every: Sequence[Entry], sizes: set[int], times: set[int]) -> list[dict
 def _cells(entry: Entry) -> list[str]:
     """Return accuracy, latency, speed and size in words."""
     speed = entry.form.speedup.get(entry.batch or "")
-    interval = ""
-    figures = entry.form.figures
-    if figures and figures.accuracy_low is not None and figures.accuracy_high is not None:
-        interval = f" ({figures.accuracy_low:.2f} to {figures.accuracy_high:.2f} %)"
+    figures, score = entry.form.figures, entry.score
+    interval = f" ({score.interval()})" if score and score.interval() else ""
     latency = entry.latency
     return [
-        NO_VALUE if entry.accuracy is None else f"{entry.accuracy:.2f} %{interval}",
+        NO_VALUE if score is None else f"{score.text()}{interval}",
         NO_VALUE if latency is None else format_ms(latency),
         format_speed(speed) if speed else NO_VALUE,
         format_bytes(figures.deflated_bytes) if figures else NO_VALUE,

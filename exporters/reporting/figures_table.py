@@ -23,7 +23,7 @@ def figures_table(report: Report) -> list[Row]:
     dense, pruned = report.dense, report.pruned
     return [
         ("", "dense", "plain" if report.variants else "pruned", "change"),
-        ("accuracy", *_accuracy(dense, pruned)),
+        (dense.title, *_score(dense, pruned)),
         *_latency_rows(report),
         ("file size", *_sizes(dense.file_bytes, pruned.file_bytes)),
         ("compressed size", *_sizes(dense.deflated_bytes, pruned.deflated_bytes)),
@@ -37,14 +37,12 @@ def figures_table(report: Report) -> list[Row]:
     ]
 
 
-def _accuracy(dense: ModelFigures, pruned: ModelFigures) -> tuple[str, str, str]:
-    if dense.accuracy is None or pruned.accuracy is None:
-        shown = [
-            _NOT_MEASURED if a is None else f"{a:.2f} %" for a in (dense.accuracy, pruned.accuracy)
-        ]
+def _score(dense: ModelFigures, pruned: ModelFigures) -> tuple[str, str, str]:
+    then, now = dense.score, pruned.score
+    if then is None or now is None:
+        shown = [_NOT_MEASURED if score is None else score.text() for score in (then, now)]
         return shown[0], shown[1], ""
-    change = f"{pruned.accuracy - dense.accuracy:+.2f} points"
-    return f"{dense.accuracy:.2f} %", f"{pruned.accuracy:.2f} %", change
+    return then.text(), now.text(), now.change(then)
 
 
 def _latency_rows(report: Report) -> Iterator[Row]:

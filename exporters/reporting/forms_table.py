@@ -21,7 +21,7 @@ def forms_table(report: Report) -> list[Row]:
         return []
     batch = first_batch(report)
     title = f"p50, batch {batch}" if batch else "p50"
-    header = ("form", "accuracy", title, "speed, dense / form", "compressed size", "gates")
+    header = ("form", report.dense.title, title, "speed, dense / form", "compressed size", "gates")
     return [header, *(_row(form, batch) for form in forms(report))]
 
 
@@ -33,7 +33,7 @@ def _row(form: Form, batch: str | None) -> Row:
     speed = form.speedup.get(batch) if batch else None
     return (
         form.name,
-        _NONE if figures.accuracy is None else f"{figures.accuracy:.2f} %",
+        _NONE if figures.score is None else figures.score.text(),
         format_ms(latency.p50) if latency else _NONE,
         format_speed(speed) if speed else _NONE,
         format_bytes(figures.deflated_bytes),

@@ -75,9 +75,10 @@ def render(report: Report, recipe: str | None = None, events: Sequence[Event] = 
 def _summary_note(report: Report) -> str:
     """Say what the figures of the first screen are."""
     parts = []
-    if report.dense.accuracy is not None:
-        interval = ", with its 95 % interval" if report.dense.accuracy_low is not None else ""
-        parts.append(f"Accuracy is of {report.test_samples:,} test samples{interval}.")
+    if (score := report.dense.score) is not None:
+        interval = ", with its 95 % interval" if score.low is not None else ""
+        name = report.dense.title[0].upper() + report.dense.title[1:]
+        parts.append(f"{name} is of {report.test_samples:,} test samples{interval}.")
     if first_batch(report) is not None:
         parts.append(
             "Latency is the median of the timed runs; speed is dense / form, with its 95 % "

@@ -6,12 +6,16 @@ from ..documents.forms import PLAIN
 from ..documents.manifest import Manifest, PackedFigures
 from ..documents.preprocessing import Preprocessing
 from ..documents.report import Environment, GateResult, ModelFigures, Report
+from ..documents.score import shown
 from ..documents.units import format_bytes, format_count, format_ms, format_speed
 from ..judging.gates import describe, machine
 from ..judging.headline import headline
 from .markdown_text import escaped, table_of
 
 _NONE = "not measured"
+_PROBABILITIES = (
+    "Probabilities are the softmax of its outputs. Nobody checked that they are calibrated."
+)
 _FORMS = {
     PLAIN: "a plain ONNX file with the zeros in it",
     "sparse": "an ONNX file that stores pruned tensors sparsely, for runtimes that read such",
@@ -96,7 +100,7 @@ def _measured(manifest: Manifest, report: Report | None) -> list[str]:
 def _rows(figures: PackedFigures) -> list[Row]:
     dense, packed = figures.dense, figures.pruned
     rows: list[Row] = [
-        (f"accuracy, {figures.test_samples:,} test samples", _accuracy(dense), _accuracy(packed))
+        (f"{dense.title}, {figures.test_samples:,} test samples", _score(dense), _score(packed))
     ]
     for batch, latency in packed.latency_ms.items():
         other = dense.latency_ms.get(batch)
@@ -149,26 +153,29 @@ def _limits(manifest: Manifest, report: Report | None) -> list[str]:
     lines = [
         "It was tested on samples like those of its test split, and on no others: how it does on "
         "data of another origin, on damaged inputs or on single groups of samples is not known.",
-        "Probabilities are the softmax of its outputs. Nobody checked that they are calibrated.",
+        _PROBABILITIES if manifest.task == "classification" else f"Its task is {manifest.task}.",
         "Times hold for the machine named above. `wfpipe profile` measures on the one at hand.",
         "A signature says who packed it, and nothing of its quality.",
     ]
     figures = manifest.figures
     if report is None or figures is None:
         return ["It was not tested here.", lines[1], lines[3]]
-    if figures.pruned.accuracy_low is None and figures.pruned.accuracy is not None:
-        lines.insert(1, f"Accuracy is of {figures.test_samples:,} samples, without an interval.")
+    score = figures.pruned.score
+    if score is not None and score.low is None:
+        name = figures.pruned.title.capitalize()
+        lines.insert(1, f"{name} is of {figures.test_samples:,} samples, without an interval.")
     form = report.variants.get(manifest.variant)
     return lines + [escaped(note) for note in (form.notes if form else ())]
 
 
-def _accuracy(figures: ModelFigures) -> str:
-    if figures.accuracy is None:
+def _score(figures: ModelFigures) -> str:
+    score = figures.score
+    if score is None:
         return _NONE
-    if figures.accuracy_low is None or figures.accuracy_high is None:
-        return f"{figures.accuracy:.2f} %"
-    interval = f"{figures.accuracy_low:.2f} % to {figures.accuracy_high:.2f} %"
-    return f"{figures.accuracy:.2f} % (95 % interval {interval})"
+    if score.low is None or score.high is None:
+        return score.text()
+    interval = f"{shown(score.low, score.unit)} to {shown(score.high, score.unit)}"
+    return f"{score.text()} (95 % interval {interval})"
 
 
 def _memory(figures: ModelFigures) -> str:

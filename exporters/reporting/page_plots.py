@@ -46,20 +46,25 @@ def run_figures(events: Sequence[Event]) -> list[Figure]:
     accuracy, sparsity, marks, rows = _walk(events, by_epoch)
     last = max([1.0, *(x for x, _ in accuracy + sparsity)])
     along = linear_scale([0.0, last], whole=True)
-    dense = next((e.accuracy for e in events if e.event == "dense"), None)
+    dense = next((_value(e) for e in events if e.event == "dense"), None)
+    named = all(event.metric is None for event in events)
     figures = []
     for title, unit, points, reference in (
-        ("Accuracy", "%", accuracy, dense),
+        ("Accuracy", "%", accuracy, dense) if named else ("Metric", "", accuracy, dense),
         ("Sparsity", "%", sparsity, None),
     ):
         if not points:
             continue
-        up = linear_scale([y for _, y in points], floor_at=0.0, ceiling_at=100.0)
+        heights = [y for _, y in points]
+        up = (
+            linear_scale(heights, floor_at=0.0, ceiling_at=100.0) if unit else linear_scale(heights)
+        )
         svg = line_plot(
             [Series(title.lower(), unit, points, "c-plain", dots=len(points) <= 60)], along, up,
-            x_title=axis, label=f"{title} in % over the run", reference=reference, marks=marks,
+            x_title=axis, label=f"{title}{' in %' * bool(unit)} over the run",
+            reference=reference, marks=marks,
         )  # fmt: skip
-        figures.append(Figure(f"{title}, %", svg, rows))
+        figures.append(Figure(f"{title}, %" if unit else title, svg, rows))
     return figures
 
 
@@ -73,7 +78,7 @@ def _walk(
     accuracy: list[Point] = []
     sparsity: list[Point] = []
     marks: list[float] = []
-    rows: list[tuple[str, ...]] = [("after", "sparsity, %", "accuracy, %")]
+    rows: list[tuple[str, ...]] = [("after", "sparsity, %", _heading(events))]
     now = 0.0
     percent: float | None
     for event in events:
@@ -83,17 +88,26 @@ def _walk(
             name, percent = f"prune step {event.step}", _percent(event.sparsity)
             now += 0.0 if by_epoch else 1.0
             marks.append(now)
-            _add(accuracy, now, event.accuracy_before if by_epoch else None)
+            before = event.accuracy_before if event.metric is None else event.metric_before
+            _add(accuracy, now, before if by_epoch else None)
             _add(sparsity, now, sparsity[-1][1] if sparsity else 0.0)
         elif event.event == "epoch":
             name, percent = f"epoch {event.epoch}", _percent(event.sparsity)
             now += 1.0
         else:
             continue
-        _add(accuracy, now, event.accuracy)
+        _add(accuracy, now, _value(event))
         _add(sparsity, now, percent)
-        rows.append((name, _number(percent), _number(event.accuracy)))
+        rows.append((name, _number(percent), _number(_value(event))))
     return accuracy, sparsity, marks, rows
+
+
+def _value(event: Event) -> float | None:
+    return event.accuracy if event.metric is None else event.metric
+
+
+def _heading(events: Sequence[Event]) -> str:
+    return "accuracy, %" if all(event.metric is None for event in events) else "metric"
 
 
 def _percent(share: float | None) -> float | None:

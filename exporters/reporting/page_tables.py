@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from ..documents.forms import DENSE, Form, first_batch, forms
 from ..documents.report import Report
+from ..documents.score import in_words
 from ..documents.units import format_bytes, format_count, format_ms, format_speed, format_times
 from ..judging.headline import all_of
 from .page_plots import NO_VALUE, colour
@@ -52,7 +53,11 @@ def summary(report: Report) -> tuple[list[str], list[SummaryRow]]:
     accuracy = _accuracy_scale(every)
     slowest = max((one.p50 for f in every if batch and (one := f.latency(batch))), default=0.0)
     largest = max((f.figures.deflated_bytes for f in every if f.figures), default=0)
-    columns = ["accuracy", f"latency, batch {batch}" if batch else "latency", "compressed size"]
+    columns = [
+        report.dense.title,
+        f"latency, batch {batch}" if batch else "latency",
+        "compressed size",
+    ]
     rows = []
     for number, form in enumerate(every):
         name = colour(number)
@@ -93,27 +98,28 @@ def _accuracy_scale(every: Sequence[Form]) -> Scale | None:
     values = [
         value
         for form in every
-        if form.figures
-        for value in (
-            form.figures.accuracy, form.figures.accuracy_low, form.figures.accuracy_high
-        )
+        if form.figures and (score := form.figures.score) is not None
+        for value in (score.value, score.low, score.high)
         if value is not None
-    ]  # fmt: skip
-    return linear_scale(values, floor_at=0.0, ceiling_at=100.0) if values else None
+    ]
+    if not values:
+        return None
+    shares = all(f.figures.score.is_share for f in every if f.figures and f.figures.score)
+    return linear_scale(values, floor_at=0.0, ceiling_at=100.0) if shares else linear_scale(values)
 
 
 def _accuracy_cell(form: Form, report: Report, scale: Scale | None, colour_name: str) -> Cell:
     figures = form.figures
-    if figures is None or figures.accuracy is None or scale is None:
+    score = figures.score if figures is not None else None
+    if score is None or scale is None:
         return Cell(NO_VALUE, "not measured")
-    value, notes = f"{figures.accuracy:.2f} %", []
-    if form.name != DENSE and report.dense.accuracy is not None:
-        change = figures.accuracy - report.dense.accuracy
-        notes.append(f"{change:+.2f} points".replace("-", "−"))
-    low, high = figures.accuracy_low, figures.accuracy_high
-    if low is not None and high is not None:
-        notes.append(f"{low:.2f} to {high:.2f} %")
-    drawn = interval(figures.accuracy, low, high, scale, colour_name, f"{form.name}: {value}")
+    value, notes = score.text(), []
+    if form.name != DENSE and report.dense.score is not None:
+        notes.append(score.change(report.dense.score).replace("-", "−"))
+    if score.interval():
+        notes.append(score.interval())
+    low, high = score.low, score.high
+    drawn = interval(score.value, low, high, scale, colour_name, f"{form.name}: {value}")
     return Cell(value, ", ".join(notes), drawn)
 
 
@@ -241,7 +247,10 @@ def all_figures(report: Report) -> list[tuple[str, ...]]:
             rows.append((name, *cells))
 
     figures = [form.figures for form in measured if form.figures]
-    add("accuracy", [NO_VALUE if f.accuracy is None else f"{f.accuracy:.2f} %" for f in figures])
+    add(report.dense.title, [NO_VALUE if f.score is None else f.score.text() for f in figures])
+    for metric in list(report.dense.metrics)[1:]:
+        found = [f.metrics.get(metric) for f in figures]
+        add(in_words(metric), [NO_VALUE if score is None else score.text() for score in found])
     for batch in report.pruned.latency_ms:
         every = [form.latency(batch) for form in measured]
         for name in ("p50", "p90", "p99"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from ...models.sources import load_factory
 from ...support.errors import InputError
 from ...support.progress import Reporter
+from ..recipe.task import CLASSIFICATION
 from .loader import Key, in_order
 from .reading import Item, Kind, Reader, Source, Split, Values, brief
 
@@ -33,15 +34,15 @@ class FactoryReader(Reader):
     threads = False
     processes = True
 
-    def __init__(self, spec: str, part: str, dataset: Any) -> None:
+    def __init__(self, spec: str, part: str, made: Any) -> None:
         self.spec = spec
         self.part = part
         self.fixed = False
-        self._length = len(dataset)
-        self._dataset = dataset
+        self._dataset, self.collate = _opened(made)
+        self._length = len(self._dataset)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_dataset": None}
+        return {**self.__dict__, "_dataset": None, "collate": None}
 
     def __len__(self) -> int:
         return self._length
@@ -72,16 +73,45 @@ class FactoryReader(Reader):
         looked_at = range(min(LOOKED_AT, self._length))
         self.fixed = all(_same(self.read(i, 0), self.read(i, 1)) for i in looked_at)
 
-    def _sample(self, index: int, seed: int) -> tuple[Any, Any]:
+    def structured(self, task: str) -> bool:
+        """Whether samples are more than an image or floats with a class index."""
+        sample = self.whole(0, 0)
+        if task != CLASSIFICATION or self.collate is not None or isinstance(sample, Mapping):
+            return True
+        if not isinstance(sample, tuple | list) or len(sample) != 2:
+            return False
+        item, target = sample
+        if not isinstance(item, torch.Tensor | np.ndarray | Image.Image | str):
+            return isinstance(item, Mapping | tuple | list)
+        tokens = (
+            isinstance(item, torch.Tensor)
+            and item.dim() > 0
+            and (not item.is_floating_point() and item.dtype != torch.uint8)
+        )
+        return (
+            tokens
+            or isinstance(target, Mapping | tuple | list)
+            or (isinstance(target, torch.Tensor | np.ndarray) and target.ndim > 0)
+        )
+
+    def whole(self, index: int, seed: int) -> Any:
+        """Return a sample as the data set has it; ``seed`` fixes what is random in it.
+
+        Raises:
+            InputError: when it cannot be read.
+        """
         if self._dataset is None:
-            self._dataset = _datasets(self.spec)[self.part]
+            self._dataset, self.collate = _opened(_datasets(self.spec)[self.part])
             if len(self._dataset) != self._length:
                 raise InputError(f"{self.spec!r} must return the same data each time it is called")
         try:
             with _seeded(None if self.fixed else seed):
-                sample = self._dataset[index]
+                return self._dataset[index]
         except Exception as error:  # code of the user's raises anything
             raise InputError(f"cannot read {self.name(index)}: {brief(error)}") from error
+
+    def _sample(self, index: int, seed: int) -> tuple[Any, Any]:
+        sample = self.whole(index, seed)
         if not isinstance(sample, tuple | list) or len(sample) != 2:
             raise InputError(f"{self.name(index)} must be (input, target), got {_shown(sample)}")
         return sample[0], sample[1]
@@ -103,12 +133,19 @@ class FactoryReader(Reader):
         )
 
 
-def open_factory(spec: str, *, workers: int, reporter: Reporter) -> Source:
+def open_factory(
+    spec: str, *, task: str = CLASSIFICATION, workers: int, reporter: Reporter
+) -> Source:
     """Call the factory and read the class index of every sample that it gives.
+
+    Samples of another structure are left to be read in batches: the kind of the source is
+    ``"nest"``, and its splits have no targets.
 
     Args:
         spec: ``FILE.py:FACTORY``; the factory takes no arguments and returns ``(train, test)``,
-            map-style data sets of ``(input, target)``.
+            map-style data sets of ``(input, target)`` or of mappings with ``labels``, or
+            DataLoaders of such, of which the data set and the collate function are taken.
+        task: kind of the task.
         workers: processes that read samples.
         reporter: where the progress of reading goes.
 
@@ -116,8 +153,11 @@ def open_factory(spec: str, *, workers: int, reporter: Reporter) -> Source:
         InputError: when the file, the factory or what it returns is not as it must be.
     """
     splits = {}
-    for part, dataset in _datasets(spec).items():
-        reader = FactoryReader(spec, part, dataset)
+    readers = {part: FactoryReader(spec, part, made) for part, made in _datasets(spec).items()}
+    if any(reader.structured(task) for reader in readers.values()):
+        none = np.empty(0, np.int64)
+        return Source("nest", Split(readers["train"], none), Split(readers["test"], none))
+    for part, reader in readers.items():
         reader.look()
         splits[part] = Split(reader, _targets(reader, workers, reporter))
     kind: Kind = "image"
@@ -131,7 +171,8 @@ def _datasets(spec: str) -> dict[str, Any]:
     made = load_factory(spec, "data")()
     if not isinstance(made, tuple | list) or len(made) != 2:
         raise InputError(f"data factory {spec!r} must return (train, test), got {_shown(made)}")
-    for part, dataset in zip(("train", "test"), made, strict=True):
+    for part, thing in zip(("train", "test"), made, strict=True):
+        dataset = _opened(thing)[0]
         length = None if isinstance(dataset, IterableDataset) else _length(dataset)
         if length is None:
             raise InputError(
@@ -141,6 +182,14 @@ def _datasets(spec: str) -> dict[str, Any]:
         if length == 0:
             raise InputError(f"{part} from data factory {spec!r} has no samples")
     return {"train": made[0], "test": made[1]}
+
+
+def _opened(made: Any) -> tuple[Any, Callable[[list[Any]], Any] | None]:
+    """Return a data set, and the collate function of a loader's own."""
+    if not isinstance(made, DataLoader):
+        return made, None
+    collate = made.collate_fn
+    return made.dataset, None if collate is default_collate else collate
 
 
 def _length(dataset: Any) -> int | None:

@@ -30,7 +30,7 @@ def decide_form(source: Source, settings: DataSettings, reporter: Reporter) -> F
     reader = source.train.reader
     if source.kind == "features":
         form = Form("features", None, reader.header(0)[1], reader.name(0))
-        _check_channels(form, settings)
+        check_channels(form.shape, settings)
         return form
     labels = np.unique(source.train.targets)
     firsts = [
@@ -56,7 +56,7 @@ def decide_form(source: Source, settings: DataSettings, reporter: Reporter) -> F
         form = Form("image", mode, (channels, *shape[-2:]), reader.name(first), rules)
     else:
         form = Form("image", mode, (channels, wanted[0], wanted[-1]), rules=rules)
-    _check_channels(form, settings)
+    check_channels(form.shape, settings)
     return form
 
 
@@ -102,10 +102,11 @@ def _first_readable(
     raise InputError(f"no image of a class can be read; the last problem: {problem}")
 
 
-def _check_channels(form: Form, settings: DataSettings) -> None:
+def check_channels(shape: tuple[int, ...], settings: DataSettings) -> None:
+    """Refuse a mean or deviation of another number of channels."""
     for key, values in (("mean", settings.mean), ("std", settings.std)):
-        if len(values) not in (1, form.shape[0]):
+        if len(values) not in (1, shape[0]):
             raise InputError(
-                f"data.{key} must be one number or one for each channel ({form.shape[0]}), "
+                f"data.{key} must be one number or one for each channel ({shape[0]}), "
                 f"got {len(values)}"
             )

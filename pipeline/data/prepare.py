@@ -20,6 +20,9 @@ from .subset import stratified
 
 _BATCH = 64
 
+HEADERS = 20_000
+"""Images of a split whose headers are checked before work starts (a heuristic: some seconds)."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -40,8 +43,9 @@ class Rules:
 def settle(split: Split, form: Form, part: str, rules: Rules, reporter: Reporter) -> Samples:
     """Choose the samples of a split that are used, check them, and cache them where they fit.
 
-    Images that are not cached are checked by their headers, since decoding takes as long as a pass
-    of training; with ``skip_bad`` they are decoded once, which is what finds the bad ones.
+    Images that are not cached are checked by their headers, of large splits a part, since decoding
+    takes as long as a pass of training; with ``skip_bad`` they are decoded once, which is what
+    finds the bad ones.
 
     Raises:
         InputError: when the limit is too low, a sample does not fit the form, or an image cannot
@@ -120,6 +124,12 @@ def _surveyed(
     unit = "image" if samples.form.kind == "image" else "sample"
     count = len(samples)
     positions = np.arange(count, dtype=np.int64)
+    if look == "header" and count > HEADERS:
+        positions = np.linspace(0, count - 1, HEADERS).astype(np.int64)
+        count = HEADERS
+        reporter.detail(
+            f"{count} of {len(samples)} {part} images are checked, the others when read"
+        )
     keys = [positions[start : start + _BATCH] for start in range(0, count, _BATCH)]
     kept = count if look == "keep" else 0
     cache, filled = np.empty((kept, *samples.form.shape), samples.form.dtype), 0

@@ -15,7 +15,7 @@ from ...support.errors import InputError
 from .augment import Box
 from .images import DEEP, coloured, fitted
 
-Kind = Literal["image", "features"]
+Kind = Literal["image", "features", "nest"]
 Values = npt.NDArray[Any]
 Item = Image.Image | Values
 
@@ -64,7 +64,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """The two splits of a data set as they come."""
+    """The two splits of a data set as they come; the kind ``"nest"`` is read in batches."""
 
     kind: Kind
     train: Split

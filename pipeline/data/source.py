@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,23 +16,29 @@ from ...exporters.documents.preprocessing import Preprocessing
 from ...models.sources import is_factory
 from ...support.errors import InputError, unknown
 from ...support.memory import available_memory
+from ...support.nests import Nest, tensors
 from ...support.progress import Reporter
 from ..recipe.data import DataSettings
+from ..recipe.task import CLASSIFICATION
 from .arrays import ArrayReader, open_npz
 from .augment import Augmentation
 from .digits import CLASS_NAMES, load_digits
-from .factory import open_factory
-from .form import decide_form
+from .factory import FactoryReader, open_factory
+from .form import check_channels, decide_form
 from .hub import open_hub
 from .image_folder import open_folder
 from .loader import Key
 from .prepare import Rules, settle
 from .randomness import permutation, stream
-from .reading import Source, Split, Values
+from .reading import Source, Split
 from .samples import Samples
+from .structured import StructuredSamples
 
 # A heuristic: the cache leaves most of the free memory to the gradients and the network.
 CACHE_SHARE = 1 / 4
+
+# A heuristic: reading more at the start keeps users of large data sets waiting for the first line.
+LARGE, LARGE_CACHE = 100_000, 2**30
 
 _FORMS = (
     "Other forms: an image folder, FILE.npz, FILE.py:FACTORY (a function that returns the train "
@@ -44,12 +51,13 @@ class Data:
     """The training and the test split, and how their samples are prepared for the network.
 
     ``class_names`` is known for digits, folders and hf: data; ``classes`` is their number, or the
-    highest label + 1. ``preprocessing.shape`` is the shape of a prepared sample. ``seed`` fixes
-    orders and ``augmentation``; ``workers`` processes read what is not in memory.
+    highest label + 1. ``preprocessing.shape`` is the shape of a prepared sample, with ``single``
+    False the number of values in its tensors. ``seed`` fixes orders and ``augmentation``;
+    ``workers`` processes read what is not in memory. ``check`` sees the targets of each batch.
     """
 
-    train: Samples
-    test: Samples
+    train: Any  # Samples, or StructuredSamples
+    test: Any
     class_names: tuple[str, ...] | None
     classes: int
     preprocessing: Preprocessing
@@ -57,6 +65,13 @@ class Data:
     seed: int
     augmentation: Augmentation | None
     workers: int
+    check: Callable[[Nest], None] | None = None
+    single: bool = True
+
+    @property
+    def stated(self) -> Preprocessing | None:
+        """The preparation that a file states: none where samples are more than one float tensor."""
+        return self.preprocessing if self.single else None
 
     def repeated(self) -> Data:
         """Return the same gray images with their one channel repeated to three."""
@@ -117,27 +132,50 @@ class Data:
         return permutation(stream(self.seed, "held back"), len(self.train))
 
     def _batches(
-        self, samples: Samples, keys: list[Key], name: int, augmentation: Augmentation | None
+        self,
+        samples: Samples | StructuredSamples,
+        keys: list[Key],
+        name: int,
+        augmentation: Augmentation | None,
     ) -> Batches:
         read = _Read(samples, name, augmentation)
-        return Batches(read, keys, self.preprocessing.prepare, self.workers)
+        return Batches(read, keys, self._prepared, self.workers)
+
+    def _prepared(self, samples: Samples | StructuredSamples, values: Any, key: Key) -> Batch:
+        if isinstance(samples, Samples):
+            inputs = self.preprocessing.prepare(torch.from_numpy(values))
+            return inputs, samples.targets[torch.from_numpy(key)]
+        if self.check is not None:
+            self.check(values[1])
+        inputs, targets = values
+        return (self.preprocessing.prepare(inputs) if self.single else inputs), targets
+
+
+Batch = tuple[Nest, Nest]
 
 
 @dataclass(frozen=True)
 class _Read:
-    samples: Samples
+    samples: Samples | StructuredSamples
     name: int
     augmentation: Augmentation | None
 
-    def __call__(self, positions: Key) -> Values:
+    def __call__(self, positions: Key) -> Any:
         return self.samples.batch(positions, self.name, self.augmentation)
 
 
 class Batches:
-    """Batches of prepared inputs float32[n, *shape] and class indices Long[n]; has a length."""
+    """Batches of prepared inputs and targets, samples first in each tensor; has a length.
+
+    Images and features are float32[n, *shape], their targets class indices Long[n].
+    """
 
     def __init__(
-        self, read: _Read, keys: Sequence[Key], prepare: Callable[[Tensor], Tensor], workers: int
+        self,
+        read: _Read,
+        keys: Sequence[Key],
+        prepare: Callable[[Samples | StructuredSamples, Any, Key], Batch],
+        workers: int,
     ) -> None:
         self._read = read
         self._keys = keys
@@ -147,27 +185,38 @@ class Batches:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         samples = self._read.samples
         read = samples.in_order(self._read, self._keys, workers=self._workers)
         for key, values in zip(self._keys, read, strict=True):
-            yield self._prepare(torch.from_numpy(values)), samples.targets[torch.from_numpy(key)]
+            yield self._prepare(samples, values, key)
 
 
-def open_data(settings: DataSettings, *, seed: int, reporter: Reporter) -> Data:
+def open_data(
+    settings: DataSettings, *, task: str = CLASSIFICATION, seed: int, reporter: Reporter
+) -> Data:
     """Open the data that a recipe names, check it, and read it into memory where it fits.
 
-    At most a quarter of the free memory is used for decoded images.
+    At most a quarter of the free memory is used for decoded images, and 1 GiB of it where there are
+    more than 100,000 samples.
 
     Args:
         settings: the data section of the recipe.
+        task: kind of the task.
         seed: fixes orders, augmentation and subsets.
         reporter: where the progress of reading goes.
 
     Raises:
         InputError: when the source is missing, unreadable, or does not fit the settings.
     """
-    source = _find(settings, reporter)
+    source = _find(settings, task, reporter)
+    if source.kind == "nest":
+        return _structured(source, settings, seed)
+    if task != CLASSIFICATION:
+        raise InputError(
+            f"data {settings.source!r} holds a class for each sample, which is for task "
+            f"{CLASSIFICATION}: for task {task} pass FILE.py:FACTORY"
+        )
     if source.kind == "features":
         _check_no_image_settings(settings)
     for part, split in (("train", source.train), ("test", source.test)):
@@ -180,7 +229,7 @@ def open_data(settings: DataSettings, *, seed: int, reporter: Reporter) -> Data:
         skip_bad=settings.skip_bad_images,
         workers=settings.workers,
         cacheable=not augmentation.resizes,
-        budget=int(available_memory() * CACHE_SHARE),
+        budget=_budget(source),
     )
     train = settle(source.train, form, "train", rules, reporter)
     left = rules.budget - (len(train) * form.bytes if train.cache is not None else 0)
@@ -207,11 +256,67 @@ def open_data(settings: DataSettings, *, seed: int, reporter: Reporter) -> Data:
     )
 
 
+def _budget(source: Source) -> int:
+    """Return how many bytes of decoded images may be kept."""
+    budget = int(available_memory() * CACHE_SHARE)
+    large = len(source.train.targets) + len(source.test.targets) > LARGE
+    return min(budget, LARGE_CACHE) if large else budget
+
+
+def _structured(source: Source, settings: DataSettings, seed: int) -> Data:
+    """Return data of any structure; what is one float tensor may be normalised."""
+    parts = {}
+    for part, split, limit in (
+        ("train", source.train, settings.limit_train),
+        ("test", source.test, settings.limit_test),
+    ):
+        assert isinstance(split.reader, FactoryReader)
+        every = StructuredSamples(split.reader, np.arange(len(split.reader), dtype=np.int64))
+        parts[part] = every.some(limit, stream(seed, f"limit-{part}"))
+    test = parts["test"]
+    inputs, targets = test.batch(np.arange(min(256, len(test)), dtype=np.int64), 0)
+    single = isinstance(inputs, Tensor) and inputs.is_floating_point()
+    refused = ["size", "augment", "crop", "channels", "white", "background"]
+    if not single:
+        refused += ["mean", "std"]
+    for key in refused:
+        if getattr(settings, key) != getattr(DataSettings(), key):
+            raise InputError(
+                f"data.{key} is for images with a class each: samples of {settings.source!r} have "
+                "another structure, and are taken as they come"
+            )
+    shape = tuple(inputs.shape[1:] if single else [sum(t[0].numel() for t in tensors(inputs))])
+    check_channels(shape, settings)
+    return Data(
+        train=parts["train"],
+        test=parts["test"],
+        class_names=None,
+        classes=_width(targets),
+        preprocessing=Preprocessing(
+            kind="features", shape=shape, mean=tuple(settings.mean), std=tuple(settings.std)
+        ),
+        source=settings.source,
+        seed=seed,
+        augmentation=None,
+        workers=settings.workers,
+        single=single,
+    )
+
+
+def _width(targets: Nest) -> int:
+    """Return how many outputs a built-in network needs for some targets."""
+    if not isinstance(targets, Tensor):
+        return 1
+    if targets.is_floating_point() or targets.dtype == torch.bool:
+        return targets[0].numel()
+    return int(targets.max()) + 1
+
+
 def _cut(order: Key, batch: int) -> list[Key]:
     return [order[start : start + batch] for start in range(0, len(order), batch)]
 
 
-def _find(settings: DataSettings, reporter: Reporter) -> Source:
+def _find(settings: DataSettings, task: str, reporter: Reporter) -> Source:
     """Recognise the source by its form and open it."""
     name = settings.source
     if name == "digits":
@@ -219,7 +324,7 @@ def _find(settings: DataSettings, reporter: Reporter) -> Source:
     if name.startswith("hf:") and name != "hf:":
         return open_hub(name.removeprefix("hf:"))
     if is_factory(name):
-        return open_factory(name, workers=settings.workers, reporter=reporter)
+        return open_factory(name, task=task, workers=settings.workers, reporter=reporter)
     if name.endswith(".npz"):
         return open_npz(Path(name))
     if os.path.isdir(name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -11,11 +11,16 @@ from ...exporters.measuring.platforms import PLATFORMS
 from ...support.errors import unknown
 from .values import Section, split
 
+Dynamic = Literal["batch", "height", "width", "sequence"]
+
 
 class ExportSettings(Section):
     """The ONNX file."""
 
-    opset: int = Field(20, ge=18, le=26, description="ONNX operator set")
+    opset: int = Field(20, ge=13, le=26, description="ONNX operator set, 13 to 26")
+    dynamic: Annotated[list[Dynamic], BeforeValidator(split)] = Field(
+        ["batch"], description="sizes left free in the file: batch, and height, width or sequence"
+    )
     tolerance: float = Field(
         1e-4, gt=0, description="largest difference to PyTorch, relative to the largest output"
     )

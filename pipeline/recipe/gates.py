@@ -10,7 +10,12 @@ from .values import Section
 class GateSettings(Section):
     """What the result must reach; null = no gate. Those of a baseline are heuristics."""
 
-    max_accuracy_drop: float | None = Field(None, description="percentage points below dense")
+    max_accuracy_drop: float | None = Field(
+        None, description="percentage points below dense, of the metric where it is a share"
+    )
+    max_metric_drop: float | None = Field(
+        None, description="by how much the metric may be worse than dense, in its unit"
+    )
     max_latency_ms: float | None = Field(
         None, gt=0, description="p50 in ms at the first batch size"
     )

@@ -17,6 +17,7 @@ from .gates import GateSettings
 from .model import ModelSettings
 from .prune import OWN_WAY, PruneSettings
 from .run import RunSettings
+from .task import TaskSettings
 from .validate import ValidateSettings
 from .values import Section, split
 
@@ -25,6 +26,7 @@ class Recipe(Section):
     """The whole job. Every command reads from it what concerns it."""
 
     model: ModelSettings = Field(default_factory=ModelSettings)
+    task: TaskSettings = Field(default_factory=TaskSettings)
     data: DataSettings = Field(default_factory=DataSettings)
     prune: PruneSettings = Field(default_factory=PruneSettings)
     finetune: FinetuneSettings = Field(default_factory=FinetuneSettings)

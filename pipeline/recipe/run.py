@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Literal
 
-from .values import Section
+from pydantic import BeforeValidator, Field
+
+from .values import Section, split
+
+Tracked = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class RunSettings(Section):
@@ -12,4 +16,7 @@ class RunSettings(Section):
 
     seed: int = Field(0, ge=0, lt=2**63, description="fixes all that is random")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
+    track: Annotated[list[Tracked], BeforeValidator(split)] = Field(
+        [], description="trackers that are told of the run: tensorboard, mlflow, wandb"
+    )
     out: str | None = Field(None, description="run directory; default: runs/MODEL, numbered")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...support.errors import InputError
+from ...support.nests import Nest, each
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -31,9 +32,16 @@ class Placement:
                 value.data = value.data.to(memory_format=torch.channels_last)
         return module
 
-    def tensor(self, batch: Tensor) -> Tensor:
-        """Move a batch to the device, images channels-last."""
-        moved = batch.to(self.device, non_blocking=True)
+    def tensor(self, batch: Nest) -> Nest:
+        """Move the inputs of a batch to the device, images channels-last."""
+        return each(self._placed, batch)
+
+    def targets(self, batch: Nest) -> Nest:
+        """Move the targets of a batch to the device."""
+        return each(lambda t: t.to(self.device, non_blocking=True), batch)
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        moved = tensor.to(self.device, non_blocking=True)
         if moved.dim() == 4:
             return moved.contiguous(memory_format=torch.channels_last)
         return moved

@@ -10,6 +10,7 @@ from ...exporters.variants import FILES, OPERATORS_FILE
 from ...support.errors import InputError
 from ...support.files import cannot_write, write_text
 from ...support.memory import format_size
+from ..recipe.published import published_layer
 from ..recipe.reading import Values, read_recipe_file, resolve
 from ..recipe.recipe import Recipe
 
@@ -138,7 +139,8 @@ def continued_recipe(directory: RunDirectory, file: Values | None, flags: Values
         InputError: listing what differs.
     """
     stored = directory.read_recipe()
-    now = resolve(file if file is not None else stored.to_dict(), flags)
+    published, _ = published_layer(file, flags) if file is not None else ({}, None)
+    now = resolve(published, file if file is not None else stored.to_dict(), flags)
     changed = stored.differences(now)
     if changed:
         raise InputError(

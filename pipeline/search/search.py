@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...exporters.documents.export_names import Rule
+from ...exporters.documents.score import ACCURACY
 from ...exporters.documents.search import SEARCH_FILE, Search, Targets, Trial, read_search
 from ...exporters.judging.trial_choice import choose_trial, figures_in_words, why_chosen
 from ...exporters.measuring.denormals import flushing
@@ -18,12 +19,14 @@ from ...exporters.measuring.sizes import deflated_bytes
 from ...exporters.reporting.front_page import SEARCH_PAGE, render_front
 from ...support.errors import InputError
 from ...support.files import write_bytes, write_json, write_text
+from ...support.nests import each
 from ...support.progress import Reporter
 from ..pruning.choice.limits import bounds
 from ..pruning.tensors.layout import Layout
 from ..recipe.pattern import CHANNEL, parse_pattern
 from ..recipe.recipe import Recipe
 from ..recipe.search import SearchSettings
+from ..recipe.task import CLASSIFICATION
 from ..runs.directory import RunDirectory
 from ..stages.export import dense_stage, real_samples
 from ..stages.latency import check_kernels
@@ -88,6 +91,11 @@ def find_targets(recipe: Recipe) -> Targets:
         "target-macs": wanted.target_macs,
     }
     names = [f"--{name}" for name, value in given.items() if value is not None]
+    if recipe.task.kind != CLASSIFICATION or recipe.task.metric not in (None, ACCURACY):
+        raise InputError(
+            f"a search holds accuracy, which task {recipe.task.kind} has not as its metric: prune "
+            "with prune-and-export and gates.max_metric_drop"
+        )
     drop = recipe.gates.max_accuracy_drop
     if len(names) > 1:
         raise InputError(f"{' and '.join(names)} exclude each other: leave one")
@@ -210,7 +218,7 @@ def dense_latency(job: Job) -> float:
     """Return the median latency of the dense file at the first batch size, in milliseconds."""
     settings = job.recipe.validate_
     sessions, batch = session_settings(settings, job.placement.device), settings.batches[0]
-    samples = real_samples(job.data, batch).numpy()
+    samples = each(lambda t: t.numpy(), real_samples(job.data, batch))
     with flushing(sessions.flush_denormals):
         times = measure_in_sittings(
             {"dense": lambda: open_session(job.directory.dense, sessions)}, samples,

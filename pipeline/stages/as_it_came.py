@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from ...models.calling import spreading
 from ...support.errors import InputError
+from ...support.nests import Nest, each
 
 _REPEATABLE = 1e-4
 """Largest difference of two runs, relative to the largest output: far above that of threads."""
@@ -18,7 +21,7 @@ _CAST = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest difference to a network of fewer bits, whose rounding adds up (heuristics)."""
 
 
-def check_repeatable(module: nn.Module, inputs: torch.Tensor) -> None:
+def check_repeatable(module: nn.Module, inputs: Nest) -> None:
     """Refuse a network that gives other outputs for the same inputs each time, in eval mode.
 
     Raises:
@@ -34,7 +37,7 @@ def check_repeatable(module: nn.Module, inputs: torch.Tensor) -> None:
         )
 
 
-def check_untouched(untouched: nn.Module, module: nn.Module, inputs: torch.Tensor) -> None:
+def check_untouched(untouched: nn.Module, module: nn.Module, inputs: Nest) -> None:
     """Refuse a network that computes something else since it was cast to float32.
 
     One that cannot be run as it came, as some of half precision cannot on a CPU, is not compared.
@@ -47,17 +50,21 @@ def check_untouched(untouched: nn.Module, module: nn.Module, inputs: torch.Tenso
     wanted = None
     for dtype in (torch.float32, *types):
         if wanted is None and not dtype.is_complex:
-            with suppress(Exception), torch.no_grad():
-                wanted = _numbers(untouched(inputs.to(dtype)))
+            with suppress(Exception), torch.no_grad(), spreading(untouched):
+                wanted = _numbers(untouched(each(partial(_cast, dtype=dtype), inputs)))
     if wanted is None:
         return
-    with torch.no_grad():
+    with torch.no_grad(), spreading(module):
         apart = _apart(wanted, _numbers(module(inputs)))
     if apart > max(_CAST.get(dtype, 1e-3) for dtype in types):
         raise InputError(
             f"the model has numbers of {', '.join(sorted(map(str, types)))}, and in float32 it "
             f"gives other outputs (by {apart:.2g} of the largest): return it in float32"
         )
+
+
+def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return values.to(dtype) if values.is_floating_point() else values
 
 
 def _numbers(outputs: Any) -> list[torch.Tensor]:

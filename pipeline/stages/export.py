@@ -13,18 +13,23 @@ from torch import Tensor
 
 from ...exporters.measuring.session import open_session
 from ...exporters.onnx.batchnorm import batchnorm_scales
+from ...exporters.onnx.capture import output_names
+from ...exporters.onnx.dynamic import BATCH, resized
 from ...exporters.onnx.export import export_onnx
 from ...exporters.onnx.parity import check_parity
 from ...exporters.onnx.zeros import UnusedWeight, ZeroCount, check_zeros
 from ...support.errors import InputError
 from ...support.files import write_bytes
+from ...support.nests import Nest, taken, tensors
 from ...support.version import __version__
 from ..data.source import Data
+from ..pruning.gradients.rows import evaluating
 from ..pruning.tensors.masks import sparsity
+from ..recipe.task import CLASSIFICATION
 from ..steps.channels.shrink import TOLERANCE
 from .measure import PARITY_SAMPLES, session_settings
 from .opening import Job
-from .prune import accuracy_now
+from .prune import logged, score_now
 from .small import check_small, small_network
 from .variants import check_excluded
 
@@ -54,12 +59,12 @@ def dense_stage(job: Job) -> None:
         write_bytes(job.directory.dense, content)
     if job.state.history:
         return
-    reached = accuracy_now(job)
+    reached = score_now(job)
     job.reporter.say(
-        f"dense accuracy: {reached:.2f} % on {len(job.data.test)} test samples "
+        f"dense {job.task.title}: {reached.text()} on {len(job.data.test)} test samples "
         f"({job.recipe.model.name}, {job.data.source}, {job.placement.device})"
     )
-    job.state.history.append({"event": "dense", "accuracy": reached})
+    job.state.history.append({"event": "dense", **logged(job.task, reached.value)})
     job.state.save(job.directory.checkpoint, job.directory.log)
 
 
@@ -89,21 +94,36 @@ def _gone(job: Job) -> str:
     return "" if job.setup.channels is None else " or gone with their channels"
 
 
-def real_samples(data: Data, count: int) -> Tensor:
-    """Return the first ``count`` test samples as the network takes them, ``Float[n, *shape]``."""
+def real_samples(data: Data, count: int) -> Nest:
+    """Return the first ``count`` test samples as the network takes them."""
     inputs, _ = next(iter(data.test_batches(batch=count)))
     return inputs
 
 
-def metadata(job: Job, sparsity: float) -> Mapping[str, str]:
-    """Return what an exported file says of itself."""
-    return {
+def metadata(job: Job, sparsity: float, outputs: Nest) -> Mapping[str, str]:
+    """Return what an exported file says of itself; ``outputs`` are those for some samples."""
+    stated = {
         "wfpipe.version": __version__,
         "wfpipe.recipe_digest": job.recipe.digest(),
-        "wfpipe.preprocessing": job.data.preprocessing.model_dump_json(),
         "wfpipe.class_names": json.dumps(job.data.class_names, ensure_ascii=False),
         "wfpipe.sparsity": f"{sparsity:.6f}",
     }
+    if job.data.stated is not None:
+        stated["wfpipe.preprocessing"] = job.data.stated.model_dump_json()
+    if job.task.kind != CLASSIFICATION:
+        stated["wfpipe.task"] = job.task.kind
+    names = output_names(outputs, job.task.output_name)
+    if len(names) > 1:
+        main = job.task.main(outputs)
+        places = [output is main for output in tensors(outputs)]
+        stated["wfpipe.output"] = names[places.index(True)]
+    return stated
+
+
+@torch.no_grad()
+def _outputs(job: Job, inputs: Nest) -> Nest:
+    with evaluating(job.module):
+        return job.module(job.placement.tensor(inputs))
 
 
 def _checked_export(job: Job, name: str, masks: Mapping[str, Tensor]) -> tuple[bytes, ZeroCount]:
@@ -119,19 +139,24 @@ def _checked_export(job: Job, name: str, masks: Mapping[str, Tensor]) -> tuple[b
         path = Path(folder) / name
         export_onnx(
             small.module,
-            samples[:2],
+            taken(samples, slice(2)),
             path,
             opset=settings.opset,
-            metadata=metadata(job, share),
+            metadata=metadata(job, share, _outputs(job, taken(samples, slice(2)))),
+            dynamic=settings.dynamic,
+            output=job.task.output_name,
             reporter=job.reporter,
         )
         zeros = check_zeros(
             path,
             small.masks,
             small.weights,
-            batchnorm_scales(small.module, job.placement.tensor(samples[:2])),
+            batchnorm_scales(small.module, job.placement.tensor(taken(samples, slice(2)))),
         )
         parity = check_parity(path, small.module, samples, tolerance=settings.tolerance)
+        if set(settings.dynamic) - {BATCH}:
+            other = resized(taken(samples, slice(2)), settings.dynamic)
+            check_parity(path, small.module, other, tolerance=settings.tolerance)
         open_session(path, session_settings(job.recipe.validate_, job.placement.device))
         content = path.read_bytes()
     job.reporter.detail(

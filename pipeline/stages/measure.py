@@ -34,14 +34,17 @@ from ...exporters.reading.package_model import stated_preprocessing
 from ...exporters.reporting.writing import PAGE_FILE, write_report
 from ...support.errors import InputError
 from ...support.files import check_writable, read_bytes
+from ...support.nests import each
 from ...support.progress import Reporter
 from ..data.fingerprint import fingerprint
-from ..data.source import Data, open_data
+from ..data.source import Data
 from ..recipe.gates import GateSettings
 from ..recipe.reading import Values, resolve
 from ..recipe.recipe import Recipe
 from ..recipe.validate import ValidateSettings
 from ..runs.device import find_device
+from ..tasks.registry import open_task
+from .opening import open_recipe_data
 
 _BATCH = 256
 PARITY_SAMPLES = 128
@@ -216,18 +219,20 @@ def _measure(
 ) -> Measured:
     count = max(recipe.validate_.batches)
     samples, _ = next(iter(data.test_batches(batch=max(count, PARITY_SAMPLES if variants else 1))))
+    task = open_task(recipe.task)
     return validate_files(
         pruned,
         dense,
         variants,
         batches=lambda: data.test_batches(batch=_BATCH),
         test_samples=len(data.test),
-        samples=samples.numpy(),
+        samples=each(lambda t: t.numpy(), samples),
         settings=settings,
         batch_sizes=recipe.validate_.batches,
         runs=recipe.validate_.runs,
         seed=recipe.run.seed,
         reporter=reporter,
+        meter=task.meter,
     )
 
 
@@ -260,7 +265,7 @@ def validate_models(
         _check_out(out)
     read_model(dense)  # refused, where it must be, before ONNX Runtime opens it
     recipe = resolve(_stated(model), file, flags)
-    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
+    data = open_recipe_data(recipe, reporter)
     report = measure_files(
         model,
         dense,

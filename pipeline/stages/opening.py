@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,18 @@ from torch import nn
 
 from ...exporters.documents.manifest import SPARSE_CPU
 from ...exporters.measuring.kernels_library import libraries_for
+from ...models.calling import take_nests
 from ...models.copying import copy_module
 from ...models.registry import load_model
 from ...support.errors import InputError, first_line
+from ...support.nests import Nest, plain, samples, tensors
 from ...support.progress import Reporter
 from ..data.randomness import stream
 from ..data.source import Data, open_data
+from ..data.structured import StructuredSamples
 from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
+from ..recipe.task import CLASSIFICATION
 from ..recipe.timeline import timeline
 from ..runs.device import Placement, place
 from ..runs.directory import RunDirectory, check_space
@@ -27,6 +31,8 @@ from ..runs.state import Event, State, check_state, digest_tensors, load_state
 from ..steps.channels.channels import find_channels
 from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
+from ..tasks.registry import open_task
+from ..tasks.task import Task
 from .as_it_came import check_repeatable, check_untouched
 from .colours import match_channels
 
@@ -36,6 +42,7 @@ class Parts:
     """Data and network of a recipe, and what its prune steps work with."""
 
     data: Data
+    task: Task
     module: nn.Module
     weights: dict[str, nn.Parameter]
     placement: Placement
@@ -71,10 +78,12 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
         InputError: for anything in the recipe or in the files that cannot work.
     """
     placement = place(recipe.run.device, recipe.finetune.precision)
-    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
-    module = _open_model(recipe, data, reporter)
+    task = open_task(recipe.task)
+    data = open_recipe_data(recipe, reporter)
+    module = take_nests(_open_model(recipe, data, reporter))
     data = match_channels(module, data, reporter)
-    check_outputs(module, data, training=recipe.finetune.epochs > 0)
+    outputs = check_outputs(module, data, task, training=recipe.finetune.epochs > 0)
+    data = replace(data, check=lambda targets: task.check_targets(targets, outputs))
     inputs, _ = next(iter(data.test_batches(batch=2)))
     check_repeatable(module, inputs)
     if recipe.finetune.epochs > 0 and not any(p.requires_grad for p in module.parameters()):
@@ -93,8 +102,8 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     if setup.plan is not None:
         reporter.say(setup.plan.describe())
     _announce_refit(setup, reporter)
-    collector = Collector(module, weights, data, recipe.prune, placement, setup.plan, folder)
-    return Parts(data, module, weights, placement, setup, collector)
+    collector = Collector(module, weights, data, recipe.prune, placement, setup.plan, folder, task)
+    return Parts(data, task, module, weights, placement, setup, collector)
 
 
 def open_job(
@@ -151,38 +160,54 @@ def _announce_refit(setup: Setup, reporter: Reporter) -> None:
         )
 
 
-def check_outputs(module: nn.Module, data: Data, *, training: bool) -> None:
-    """Refuse a network that does not give one finite score for each class of the data.
+def open_recipe_data(recipe: Recipe, reporter: Reporter) -> Data:
+    """Open the data of a recipe, for its task."""
+    kind, seed = recipe.task.kind, recipe.run.seed
+    return open_data(recipe.data, task=kind, seed=seed, reporter=reporter)
+
+
+def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) -> Nest:
+    """Refuse a network whose outputs are not those of the task, or not finite.
 
     Args:
         module: the network; it is left in eval mode.
         data: gives two samples.
+        task: says what outputs must be.
         training: whether the network will be trained, so that its training mode is tried too.
+
+    Returns:
+        The outputs for two samples.
 
     Raises:
         InputError: naming the shapes.
     """
-    inputs, _ = next(iter(data.test_batches(batch=2)))
-    if len(inputs) < 2:
+    inputs, targets = next(iter(data.test_batches(batch=2)))
+    if samples(inputs) < 2:
         raise InputError(f"the test split of {data.source!r} holds 1 sample: at least 2 are needed")
     if training:
-        _scores(copy_module(module).train(), inputs, " in training mode")
-    outputs = _scores(module.eval(), inputs, "")
-    if not bool(torch.isfinite(outputs).all()):
+        _outputs(copy_module(module).train(), inputs, " in training mode", task)
+    outputs = _outputs(module.eval(), inputs, "", task)
+    found = [t for t in tensors(outputs) if t.is_floating_point()]
+    if not all(bool(torch.isfinite(t).all()) for t in found):
         raise InputError(
             "the model gives scores that are not finite for the first test samples: "
             "check its weights, and data.mean and data.std"
         )
-    wrong = outputs.shape[1] < data.classes
-    if wrong or (data.class_names is not None and outputs.shape[1] != data.classes):
+    if isinstance(data.test, StructuredSamples):
+        task.check(outputs, targets)
+        return outputs
+    given = task.main(outputs).shape[1]
+    if given < data.classes or (data.class_names is not None and given != data.classes):
         raise InputError(
-            f"the model gives {outputs.shape[1]} scores for each sample, "
+            f"the model gives {given} scores for each sample, "
             f"but the data has {data.classes} classes"
         )
+    return outputs
 
 
-def _scores(module: nn.Module, inputs: torch.Tensor, mode: str) -> torch.Tensor:
-    shape = tuple(inputs.shape[1:])
+def _outputs(module: nn.Module, inputs: Nest, mode: str, task: Task) -> Nest:
+    shapes = [tuple(tensor.shape[1:]) for tensor in tensors(inputs)]
+    shape = shapes[0] if len(shapes) == 1 else shapes
     try:
         with torch.no_grad():
             outputs: Any = module(inputs)
@@ -190,9 +215,15 @@ def _scores(module: nn.Module, inputs: torch.Tensor, mode: str) -> torch.Tensor:
         raise InputError(
             f"the model does not take samples of shape {shape}{mode}: {first_line(error)}"
         ) from None
-    if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
-        got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise InputError(f"the model must give scores of shape (samples, classes){mode}, got {got}")
+    got = outputs if plain(outputs) is None else task.main(outputs)
+    wrong = not isinstance(got, torch.Tensor) or got.shape[:1] != (samples(inputs),)
+    if task.kind == CLASSIFICATION and isinstance(inputs, torch.Tensor):
+        wrong = wrong or got.dim() < 2
+    if wrong:
+        found = tuple(got.shape) if isinstance(got, torch.Tensor) else type(got).__name__
+        raise InputError(
+            f"the model must give scores of shape (samples, classes){mode}, got {found}"
+        )
     return outputs
 
 

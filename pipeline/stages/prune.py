@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ...exporters.documents.score import ACCURACY, Score, shown
 from ...support.files import write_bytes
 from ..data.randomness import stream
 from ..pruning.choice.patterns import check_pattern
@@ -21,8 +22,9 @@ from ..steps.channels.step import ChannelStep
 from ..steps.channels.then import prune_on
 from ..steps.pattern import pattern_of
 from ..steps.step import PruneStep
+from ..tasks.task import Task
 from ..training.distillation import Loss, distilling, label_loss
-from ..training.evaluate import accuracy
+from ..training.evaluate import evaluate
 from ..training.finetune import Span, train_epoch
 from ..training.optimizer import build_optimizer
 from .load import STATED
@@ -37,9 +39,9 @@ def prune_stage(job: Job) -> None:
     units = timeline(job.recipe.prune_steps, job.recipe.finetune.epochs)
     settings = job.recipe.finetune
     optimizer = build_optimizer(job.module, settings)
-    loss = label_loss(settings.label_smoothing)
+    loss = label_loss(settings.label_smoothing, job.task)
     if settings.distill:
-        loss = distilling(loss, job.module, settings.distill, settings.temperature)
+        loss = distilling(loss, job.module, settings.distill, settings.temperature, job.task)
     _restore(job, optimizer)
     job.watch(job.state.history)
     for unit in units[job.state.done :]:
@@ -54,16 +56,21 @@ def prune_stage(job: Job) -> None:
     _write_result(job)
 
 
-def accuracy_now(job: Job) -> float:
-    """Return the accuracy of the network as it is on the test split, in percent."""
+def score_now(job: Job) -> Score:
+    """Return the metric that counts of the network as it is, on the test split."""
     batches = job.data.test_batches(batch=_EVALUATION_BATCH)
-    return accuracy(job.module, batches, job.placement)
+    return evaluate(job.module, batches, job.placement, job.task)
+
+
+def logged(task: Task, value: float, suffix: str = "") -> Event:
+    """Return a value of the metric that counts as the log has it: ``accuracy``, or ``metric``."""
+    return {("accuracy" if task.metric == ACCURACY else "metric") + suffix: value}
 
 
 def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
     settings = job.collector.settings
     path = [0.0, *sparsities(settings.final_sparsity, job.recipe.prune_steps, settings.schedule)]
-    begin, before = perf_counter(), job.state.history[-1]["accuracy"]
+    begin, before = perf_counter(), score_of(job.state.history[-1])
     kind = PruneStep if job.setup.channels is None else ChannelStep
     step = kind(job.collector, job.setup, index=unit.index, reporter=job.reporter)
     masks, log = step.run(job.state.masks, path[unit.index], path[unit.index + 1])
@@ -71,14 +78,15 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
         masks = prune_on(job.collector, job.setup, masks, unit.index + 1, job.reporter)
     job.state.masks = masks
     mask_optimizer(optimizer, job.weights, masks)
-    after, seconds = accuracy_now(job), perf_counter() - begin
+    after, seconds = score_now(job), perf_counter() - begin
     job.reporter.say(
         f"prune step {unit.index + 1}/{job.recipe.prune_steps}: "
         f"sparsity {100 * _sparsity(job):.2f} %, {_left(job)}"
-        f"accuracy {before:.2f} % -> {after:.2f} %, {seconds:.1f} s"
+        f"{job.task.title} {shown(before, after.unit)} -> {after.text()}, {seconds:.1f} s"
     )
     job.reporter.detail(
-        f"  loss {log.before:.4f} -> {log.after:.4f} nats, predicted change {log.predicted:+.4f}; "
+        f"  loss {log.before:.4f} -> {log.after:.4f}{_unit(job.task)}, "
+        f"predicted change {log.predicted:+.4f}; "
         + ", ".join(f"{part} {spent:.1f} s" for part, spent in log.seconds.items())
     )
     return {
@@ -86,11 +94,21 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
         "step": unit.index + 1,
         "sparsity": _sparsity(job),
         "layers": {name: 1 - float(mask.double().mean()) for name, mask in masks.items()},
-        "accuracy_before": before,
-        "accuracy": after,
+        **logged(job.task, before, "_before"),
+        **logged(job.task, after.value),
         **log.to_dict(),
         "seconds": seconds,
     }
+
+
+def score_of(event: Event) -> float:
+    """Return the value of the metric that counts from an event of the log."""
+    return float(event["accuracy"] if "accuracy" in event else event["metric"])
+
+
+def _unit(task: Task) -> str:
+    """Return the unit of the loss, nats where it is a cross entropy."""
+    return "" if task.kind in ("regression", "own") else " nats"
 
 
 def _sparsity(job: Job) -> float:
@@ -129,9 +147,9 @@ def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -
             placement=job.placement,
             task=task,
         )
-    reached, seconds = accuracy_now(job), perf_counter() - begin
+    reached, seconds = score_now(job), perf_counter() - begin
     job.reporter.say(
-        f"{what}: loss {result.loss:.4f} nats, accuracy {reached:.2f} %, "
+        f"{what}: loss {result.loss:.4f}{_unit(job.task)}, {job.task.title} {reached.text()}, "
         f"learning rate {result.lr:.2g} per step, {seconds:.1f} s"
     )
     return {
@@ -139,7 +157,7 @@ def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -
         "epoch": unit.index + 1,
         "sparsity": _sparsity(job),
         "loss": result.loss,
-        "accuracy": reached,
+        **logged(job.task, reached.value),
         "lr": result.lr,
         "seconds": seconds,
     }

@@ -17,8 +17,9 @@ from ...exporters.reading.archive import read_archive
 from ...exporters.reporting.writing import write_report
 from ...support.errors import InputError
 from ...support.files import write_text
+from ...support.nests import each
 from ...support.progress import Reporter, Silent
-from ..data.source import Data, open_data
+from ..data.source import Data
 from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
@@ -26,9 +27,12 @@ from ..runs.state import Event
 from .export import dense_stage, export_stage, real_samples
 from .latency import check_latency, latency_stage
 from .measure import measure_files, plan, session_settings
-from .opening import Job, open_job
+from .opening import Job, open_job, open_recipe_data
 from .prune import prune_stage
+from .track import Tracking
 from .variants import forms_to_measure, remove_failed, variants_stage, with_variants
+
+Watch = Callable[[Sequence[Event]], None]
 
 GOLDEN_SAMPLES = 4
 """Test samples that a package carries with their outputs."""
@@ -43,7 +47,7 @@ def prune_and_export(
     overwrite: bool = False,
     baseline: Baseline | None = None,
     sign: SigningKey | None = None,
-    watch: Callable[[Sequence[Event]], None] | None = None,
+    watch: Watch | None = None,
 ) -> Report:
     """Run the whole job and return its report; failed gates are in it.
 
@@ -65,7 +69,8 @@ def prune_and_export(
     if resume and baseline is None and _complete(directory):
         return _report_again(directory, reporter, sign)
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
-    job.watch = watch or job.watch
+    tracking = Tracking(job)
+    job.watch = _both(tracking.watch, watch)
     if baseline is not None:
         baseline.check(_plan(job))
     _remember(job, {"--sign": sign is not None, "--baseline": baseline is not None})
@@ -91,7 +96,19 @@ def prune_and_export(
     write_report(directory.path, report, recipe=recipe.to_yaml())
     if report.ships is not None:
         _pack(directory, job.data, sign, recipe.export.targets)
+    tracking.finish(report)
     return report
+
+
+def _both(track: Watch, watch: Watch | None) -> Watch:
+    """Return what tells both; ``watch`` may raise to end the run, so it comes last."""
+
+    def tell(history: Sequence[Event]) -> None:
+        track(history)
+        if watch is not None:
+            watch(history)
+
+    return tell
 
 
 def _plan(job: Job) -> Planned:
@@ -184,7 +201,7 @@ def package_run(
             )
     if targets is not None:
         _check_targets(directory, targets)
-    data = open_data(recipe.data, seed=recipe.run.seed, reporter=reporter)
+    data = open_recipe_data(recipe, reporter)
     _pack(directory, data, sign, recipe.export.targets if targets is None else targets)
 
 
@@ -253,7 +270,7 @@ def _pack(
     _, card = write_package(
         directory.package,
         model=model,
-        golden_inputs=real_samples(data, GOLDEN_SAMPLES).numpy(),
+        golden_inputs=each(lambda t: t.numpy(), real_samples(data, GOLDEN_SAMPLES)),
         report=report,
         variant=report.ships or "plain",
         sign=sign,

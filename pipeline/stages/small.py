@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...support.errors import CheckFailed
+from ...support.nests import Nest
 from ..steps.channels.channels import Channels
 from ..steps.channels.shrink import TOLERANCE, difference, sliced, smaller
 from .opening import Job
@@ -51,7 +52,7 @@ def small_network(job: Job, masks: dict[str, Tensor]) -> Small:
     return Small(module, left, sliced(kept, groups, keep), gone)
 
 
-def check_small(job: Job, channels: Channels, inputs: Tensor) -> float:
+def check_small(job: Job, channels: Channels, inputs: Nest) -> float:
     """Return by how much the smaller network differs from the masked one, of the largest output.
 
     Raises:

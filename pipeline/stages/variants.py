@@ -15,6 +15,7 @@ from ...exporters.judging.variant_verdict import choice_in_words, variants_verdi
 from ...exporters.measuring.validation import Form
 from ...exporters.reading.package_model import parse_model
 from ...support.errors import CheckFailed, InputError
+from ...support.nests import Nest, each
 from ..data.source import Data
 from ..recipe.export import ExportSettings
 from .measure import session_settings
@@ -169,7 +170,7 @@ def _sparse_cpu(job: Job, source: Path, path: Path) -> dict[str, Any]:
     }
 
 
-def training_samples(data: Data, count: int) -> np.ndarray[Any, Any]:
+def training_samples(data: Data, count: int) -> Nest:
     """Return prepared training samples, one more than once where there are fewer."""
     samples, _ = next(iter(data.held_back_batches(count=count, batch=count)))
-    return np.resize(samples.numpy(), (count, *samples.shape[1:]))
+    return each(lambda t: np.resize(t.numpy(), (count, *t.shape[1:])), samples)

@@ -9,24 +9,25 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..data.randomness import stream
 from ..data.source import Data
 from ..pruning.gradients.bank import DiskBank, RecomputedBank, RowSink, TensorBank
 from ..pruning.gradients.evidence import Evidence, KroneckerFactors, Need
 from ..pruning.gradients.kronecker_factors import collect_factors
-from ..pruning.gradients.rows import collect
+from ..pruning.gradients.rows import Batch, collect
 from ..pruning.memory.plan import MemoryPlan
 from ..pruning.tensors.layout import Layout
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
+from ..tasks.registry import DEFAULT_TASK
+from ..tasks.task import Task
 from .held_back_loss import held_back_count
 
 
 @dataclass(frozen=True)
 class Collector:
-    """Where evidence comes from: the network, the data, and the plan of the memory.
+    """Where evidence comes from: the network, the data, the task, and the plan of the memory.
 
     ``plan`` is None where no bank is needed; ``folder`` is where a bank on the disk is.
     """
@@ -38,6 +39,7 @@ class Collector:
     placement: Placement
     plan: MemoryPlan | None
     folder: Path
+    task: Task = DEFAULT_TASK
 
     @contextmanager
     def evidence(
@@ -75,11 +77,12 @@ class Collector:
                 self.module,
                 {name: self.weights[name] for name in names},
                 self._batches(draw),
-                F.cross_entropy,
+                self.task.loss,
                 rows=rows,
                 keep=torch.cat([keep[layout.places[name]] for name in names]),
                 sink=sink,
                 labels=self.settings.fisher_labels,
+                draw=self.task.draw,
                 generator=_generator(found.seed),
                 micro_batch=self.settings.micro_batch,
                 mean_gradient=mean,
@@ -110,11 +113,12 @@ class Collector:
             self.module,
             self.weights,
             self._batches(draw),
-            F.cross_entropy,
+            self.task.loss,
             rows=self.settings.gradients,
             keep=keep,
             sink=sink,
             labels=self.settings.fisher_labels,
+            draw=self.task.draw,
             generator=_generator(stream(self.data.seed, "labels", draw)),
             micro_batch=self.settings.micro_batch,
             on_row=on_row,
@@ -127,14 +131,15 @@ class Collector:
             self.module,
             self.weights,
             self._batches(draw),
-            F.cross_entropy,
+            self.task.loss,
             count=self.settings.gradients,
             labels=self.settings.fisher_labels,
+            draw=self.task.draw,
             generator=_generator(seed),
             on_batch=on_row,
         )
 
-    def _batches(self, draw: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, draw: int) -> Iterator[Batch]:
         """Yield the mini-batches of one measurement, on the device."""
         tuned = self.settings.tune_damping
         batches = self.data.fisher_batches(
@@ -144,7 +149,7 @@ class Collector:
             leave_out=held_back_count(self.settings, self.data) if tuned else 0,
         )
         for inputs, targets in batches:
-            yield self.placement.tensor(inputs), targets.to(self.placement.device)
+            yield self.placement.tensor(inputs), self.placement.targets(targets)
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ...support.nests import samples
 from ..data.source import Data
 from ..pruning.gradients.rows import evaluating
 from ..pruning.tensors.layout import Layout
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
+from ..tasks.registry import DEFAULT_TASK
+from ..tasks.task import Task
 
 _SHARE = 5
 """At most one training sample in this many is held back: a heuristic."""
@@ -25,7 +27,7 @@ def held_back_count(settings: PruneSettings, data: Data) -> int:
 
 
 class HeldBack:
-    """Measures the mean cross-entropy, in nats, of a network in eval mode."""
+    """Measures the mean loss of a network in eval mode."""
 
     def __init__(
         self,
@@ -34,11 +36,13 @@ class HeldBack:
         data: Data,
         settings: PruneSettings,
         placement: Placement,
+        task: Task = DEFAULT_TASK,
     ) -> None:
         self._module, self._weights, self._placement = module, weights, placement
         self._layout = Layout(weights)
         batches = data.held_back_batches(count=held_back_count(settings, data), batch=_BATCH)
-        self._batches = [(placement.tensor(x), y.to(placement.device)) for x, y in batches]
+        self._loss = task.loss
+        self._batches = [(placement.tensor(x), placement.targets(y)) for x, y in batches]
 
     @torch.no_grad()
     def loss(self, w: Tensor | None = None) -> float:
@@ -51,8 +55,9 @@ class HeldBack:
         total, count = 0.0, 0
         with evaluating(self._module):
             for inputs, targets in self._batches:
-                total += float(F.cross_entropy(self._module(inputs), targets, reduction="sum"))
-                count += targets.numel()
+                size = samples(inputs)
+                total += size * float(self._loss(self._module(inputs), targets))
+                count += size
         return total / count
 
 

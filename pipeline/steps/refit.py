@@ -11,9 +11,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ...support.nests import Nest
+from ...support.nests import samples as count_samples
 from ..data.randomness import stream
 from ..pruning.refit.equations import Equations
-from ..pruning.refit.rows import fit_rows, ridge
+from ..pruning.refit.ridge import RIDGE, choose_share, ridge
+from ..pruning.refit.rows import fit_rows
 from .refit_graph import State, all_values
 from .refit_layers import Fitted
 from .refit_pairs import Captured
@@ -24,6 +27,12 @@ from .refit_untraced import Untraced
 _ROWS = 256
 """Rows for each input of a grouped convolution, which has few inputs and many systems of its own:
 the fit is then within 1 / 256 of the best in squared error (a heuristic)."""
+
+_SCARCE = 4
+"""Samples for each input below which a layer's ridge is chosen by part of them: a heuristic."""
+
+_SEEN = 0.75
+"""Share of the samples that it is then fitted to."""
 
 
 class Refitter:
@@ -37,7 +46,7 @@ class Refitter:
     It is remembered when this is made. ``dense`` has the values that it had then, by name.
     """
 
-    def __init__(self, module: nn.Module, example: Tensor, also: Collection[str] = ()) -> None:
+    def __init__(self, module: nn.Module, example: Nest, also: Collection[str] = ()) -> None:
         self._module = module
         self.dense = {name: value.clone() for name, value in all_values(module).items()}
         self.problem: str | None = None
@@ -67,7 +76,7 @@ class Refitter:
     def run(
         self,
         masks: Mapping[str, Tensor],
-        batches: Sequence[Tensor],
+        batches: Sequence[Nest],
         *,
         positions: int,
         seed: int,
@@ -88,11 +97,16 @@ class Refitter:
         Raises:
             RefitError: when a layer's equations cannot be solved.
         """
+        samples, seen = sum(map(count_samples, batches)), round(_SEEN * len(batches))
         for number, (layer, pairs) in enumerate(self._network.pairs(batches, budget)):
             generator = torch.Generator().manual_seed(stream(seed, "positions", number))
             state = all_values(self._module)
-            count = _enough(state[layer.weight], layer, positions, sum(map(len, batches)))
-            _fit(layer, pairs, state, masks.get(layer.weight), count, generator)
+            weight = state[layer.weight]
+            count = _enough(weight, layer, positions, samples)
+            inputs = as_rows(weight, layer.geometry).shape[2]
+            scarce = layer.geometry.groups == 1 and samples < _SCARCE * inputs
+            found = _sum_up(layer, pairs, weight, count, generator, seen if scarce else 0)
+            _fit(layer, *found, state, self.dense[layer.weight], masks.get(layer.weight))
             on_layer()
 
 
@@ -103,31 +117,47 @@ def _enough(weight: Tensor, layer: Fitted, positions: int, samples: int) -> int:
     return min(positions, -(-_ROWS * as_rows(weight, layer.geometry).shape[2] // samples))
 
 
+def _sum_up(
+    layer: Fitted, pairs: Iterable[tuple[Tensor, Tensor]], weight: Tensor, positions: int,
+    generator: torch.Generator, seen: int,
+) -> tuple[Equations, Equations | None]:  # fmt: skip
+    """Return the sums over all batches and, where ``seen`` is not 0, over so many of the first."""
+    groups, outputs, inputs = as_rows(weight, layer.geometry).shape
+    equations, part = Equations(groups, inputs, outputs, weight.device), None
+    for number, (x, y) in enumerate(pairs):
+        if number == seen and seen:
+            part = equations.copied()
+        equations.add(*layer_rows(weight, layer.geometry, x, y, positions, generator))
+    return equations, part
+
+
 def _fit(
-    layer: Fitted,
-    pairs: Iterable[tuple[Tensor, Tensor]],
-    state: State,
+    layer: Fitted, equations: Equations, part: Equations | None, state: State, dense: Tensor,
     mask: Tensor | None,
-    positions: int,
-    generator: torch.Generator,
-) -> None:
-    """Fit one layer and put it in force."""
+) -> None:  # fmt: skip
+    """Fit one layer and put it in force.
+
+    Where samples are scarce, the kept weights first make up for the pruned ones of their row, which
+    takes inputs alone, and then for errors of the layers before, as far as that is not noise.
+    """
     weight = state[layer.weight]
     w = as_rows(weight, layer.geometry)
-    equations = Equations(w.shape[0], w.shape[2], w.shape[1], w.device)
-    for x, y in pairs:
-        equations.add(*layer_rows(weight, layer.geometry, x, y, positions, generator))
     keep = torch.ones_like(w, dtype=torch.bool) if mask is None else as_rows(mask, layer.geometry)
     fit = equations.fit_with_constant() if layer.has_constant else equations.fit()
+    share, now = RIDGE, w.to(torch.float64)
+    if part is not None:
+        aim = fit.A[0] @ as_rows(dense, layer.geometry)[0].to(torch.float64).mT
+        now = fit_rows(fit.A[0], aim, now[0], keep[0], float(ridge(fit.A)[0]))[None]
+        share = choose_share(part, equations.since(part), now[0], keep[0], layer.has_constant)
     fitted = w.to(torch.float64)
     known = _reached(fit.b) if layer.norm is not None else torch.ones_like(keep[:, :, 0])
-    rho = ridge(fit.A)
+    rho = ridge(fit.A, share)
     for group in range(len(w)):
         rows = known[group]
         if not bool(rows.any()):
             continue
         fitted[group, rows] = fit_rows(
-            fit.A[group], fit.b[group][:, rows], w[group, rows], keep[group, rows],
+            fit.A[group], fit.b[group][:, rows], now[group, rows], keep[group, rows],
             float(rho[group]),
         )  # fmt: skip
     weight.copy_(from_rows(fitted, weight, layer.geometry))

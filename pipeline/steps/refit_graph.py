@@ -18,6 +18,8 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from ...exporters.measuring.library_output import quiet
+from ...models.calling import arguments
+from ...support.nests import Nest, tensors
 
 State = Mapping[str, Tensor]
 """Parameters, buffers and constants by name."""
@@ -30,7 +32,7 @@ class Graph:
     Args:
         nodes: operations in an order in which they can be run, inputs and values left out.
         names: name of the parameter, buffer or constant that a node stands for.
-        input: the node of the network's input.
+        inputs: the nodes of the network's inputs.
         outputs: what the network returns.
         constants: values that are neither parameters nor buffers of the network.
         owner: holds parts of the graph that nodes refer to.
@@ -38,13 +40,13 @@ class Graph:
 
     nodes: list[Node]
     names: dict[Node, str]
-    input: Node
+    inputs: list[Node]
     outputs: list[Node]
     constants: dict[str, Tensor]
     owner: nn.Module
 
 
-def capture(module: nn.Module, inputs: Tensor) -> Graph:
+def capture(module: nn.Module, inputs: Nest) -> Graph:
     """Capture a network in eval mode.
 
     Args:
@@ -52,14 +54,14 @@ def capture(module: nn.Module, inputs: Tensor) -> Graph:
         inputs: a batch; the graph takes batches of this shape alone.
 
     Raises:
-        ValueError: when the network takes more than one tensor.
         Exception: whatever ``torch.export`` raises where a network cannot be captured.
     """
     modes = {part: part.training for part in module.modules()}
     try:
         module.eval()
         with quiet(), torch.no_grad():
-            program = torch.export.export(module, (inputs,)).run_decompositions({})
+            args, kwargs = arguments(module, inputs)
+            program = torch.export.export(module, args, kwargs).run_decompositions({})
     finally:
         for part, training in modes.items():
             part.training = training
@@ -71,13 +73,11 @@ def capture(module: nn.Module, inputs: Tensor) -> Graph:
     }
     found = list(program.graph.nodes)
     entries = [node for node in found if node.op == "placeholder" and node.name not in names]
-    if len(entries) != 1:
-        raise ValueError(f"the network takes {len(entries)} tensors")
     (end,) = (node for node in found if node.op == "output")
     return Graph(
         nodes=[node for node in found if node.op in ("call_function", "get_attr")],
         names={node: names[node.name] for node in found if node.name in names},
-        input=entries[0],
+        inputs=entries,
         outputs=end.all_input_nodes,
         constants={name: v for name, v in program.constants.items() if isinstance(v, Tensor)},
         owner=program.graph_module,
@@ -136,13 +136,13 @@ class Run:
         graph: Graph,
         order: Sequence[Node],
         state: State,
-        batches: Sequence[Tensor],
+        batches: Sequence[Nest],
         budget: int,
     ) -> None:
         self._graph, self._order, self._budget = graph, order, budget
         self._state = {**graph.constants, **state}
         self._kept: list[tuple[int, dict[Node, Tensor]]] = [
-            (0, {graph.input: batch}) for batch in batches
+            (0, dict(zip(graph.inputs, tensors(batch), strict=True))) for batch in batches
         ]
         self._last = last_uses(graph, order)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from ...support.nests import Nest
 from .refit_graph import Graph, Run, State, all_values, capture, last_uses, size
 from .refit_layers import Fitted, Layer, find_layers, schedule
 
@@ -30,7 +31,7 @@ class Captured:
     """
 
     def __init__(
-        self, module: nn.Module, dense: State, example: Tensor, also: Collection[str] = ()
+        self, module: nn.Module, dense: State, example: Nest, also: Collection[str] = ()
     ) -> None:
         self._module, self._dense = module, dense
         self._graph: Graph = capture(module, example)
@@ -46,17 +47,17 @@ class Captured:
 
     def kept(self, batches: int, budget: int) -> int:
         """Return the most bytes of tensors that are kept between two layers."""
-        half, most = budget // 2, batches * size(self._graph.input)
+        half, most = budget // 2, batches * sum(map(size, self._graph.inputs))
         last = last_uses(self._graph, self._order)
         for layer, dense_stop in zip(self._layers, self._dense_stops(), strict=True):
             for stop in (self._position[layer.node], dense_stop):
-                alive = [self._graph.input, *self._order[:stop]]
+                alive = [*self._graph.inputs, *self._order[:stop]]
                 needed = batches * sum(size(node) for node in alive if last.get(node, -1) >= stop)
                 most = max(most, needed if needed <= half else 0)
         return 2 * most
 
     def pairs(
-        self, batches: Sequence[Tensor], budget: int
+        self, batches: Sequence[Nest], budget: int
     ) -> Iterator[tuple[Fitted, Iterator[tuple[Tensor, Tensor]]]]:
         """Yield each layer with its inputs and wanted outputs, a batch at a time.
 

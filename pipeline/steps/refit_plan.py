@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from ...support.memory import format_size
+from ...support.nests import Nest
 from ..data.source import Data
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
@@ -39,7 +38,7 @@ class RefitPlan:
 
     def inputs(
         self, data: Data, settings: PruneSettings, place: Placement, draw: int, count: int
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Nest]:
         """Yield batches of training samples; none of the held-back samples is among them."""
         found = data.fisher_batches(
             draw=draw,
@@ -50,7 +49,7 @@ class RefitPlan:
         for inputs, _ in found:
             yield place.tensor(inputs)
 
-    def probes(self, data: Data, settings: PruneSettings, place: Placement) -> Iterator[Tensor]:
+    def probes(self, data: Data, settings: PruneSettings, place: Placement) -> Iterator[Nest]:
         """Yield batches of held-back samples, which no refit and no correction learns from."""
         count = min(_PROBES, held_back_count(settings, data))
         for inputs, _ in data.held_back_batches(count=count, batch=self.batch):

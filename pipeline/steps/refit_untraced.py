@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from ...support.nests import Nest
 from ..pruning.gradients.rows import evaluating
 from .refit_graph import State, all_values
 from .refit_layers import Fitted, Geometry
@@ -34,7 +35,7 @@ class Untraced:
     """
 
     def __init__(
-        self, module: nn.Module, dense: State, example: Tensor, also: Collection[str] = ()
+        self, module: nn.Module, dense: State, example: Nest, also: Collection[str] = ()
     ) -> None:
         self._module, self._dense = module, dense
         self._names = {
@@ -57,13 +58,13 @@ class Untraced:
         return 0
 
     def pairs(
-        self, batches: Sequence[Tensor], budget: int
+        self, batches: Sequence[Nest], budget: int
     ) -> Iterator[tuple[Fitted, Iterator[tuple[Tensor, Tensor]]]]:
         """Yield each layer with its inputs and wanted outputs; see :class:`Captured`."""
         for name in self._called:
             yield _fitted(name, self._names[name]), self._of_layer(name, batches)
 
-    def _of_layer(self, name: str, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _of_layer(self, name: str, batches: Sequence[Nest]) -> Iterator[tuple[Tensor, Tensor]]:
         present = all_values(self._module)
         for batch in batches:
             x, _ = self._reach(name, present, batch)
@@ -71,7 +72,7 @@ class Untraced:
             yield x, y
 
     @torch.no_grad()
-    def _reach(self, name: str, state: State, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def _reach(self, name: str, state: State, batch: Nest) -> tuple[Tensor, Tensor]:
         """Return what enters and leaves a layer."""
         found: list[tuple[Tensor, Tensor]] = []
 
@@ -90,7 +91,7 @@ class Untraced:
         return found[0]
 
     @torch.no_grad()
-    def _order(self, example: Tensor) -> list[str]:
+    def _order(self, example: Nest) -> list[str]:
         """Return the layers that are called exactly once, in the order of the calls."""
         calls: list[str] = []
         handles = [

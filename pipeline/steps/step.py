@@ -114,6 +114,7 @@ class PruneStep:
             collector.data,
             collector.settings,
             collector.placement,
+            collector.task,
         )
         self._fisher = setup.method.fisher
         self._log = StepLog()
@@ -249,7 +250,7 @@ class PruneStep:
             try:
                 helped = correct(
                     gatherer.module, refitter.dense, inputs, steps=steps, probes=list(probes),
-                    masks=kept, attempt=attempt,
+                    masks=kept, task=gatherer.task, attempt=attempt,
                 )  # fmt: skip
             except ArithmeticError as error:
                 raise InputError(f"{what} failed: {error}; leave out correction_steps") from error

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ...support.errors import InputError
+from ...support.nests import Nest, each
+from ...support.nests import samples as count
 from ...support.progress import Task
 from ..pruning.tensors.masks import Masks, Weights, mask_gradients, mask_optimizer, mask_weights
 from ..recipe.finetune import FinetuneSettings
@@ -37,7 +39,7 @@ class EpochResult:
 
 def train_epoch(
     module: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[tuple[Nest, Nest]],
     optimizer: torch.optim.Optimizer,
     loss: Loss,
     *,
@@ -65,8 +67,8 @@ def train_epoch(
         optimizer.zero_grad()
         with placement.autocast():
             inputs = placement.tensor(inputs)
-            outputs = module(inputs).float()
-            value_of = loss(inputs, outputs, targets.to(placement.device, non_blocking=True))
+            outputs = each(_as_float32, module(inputs))
+            value_of = loss(inputs, outputs, placement.targets(targets))
         value = value_of.item()
         if not isfinite(value):
             raise _diverged(value, span.first + index + 1, lr)
@@ -77,10 +79,15 @@ def train_epoch(
         optimizer.step()
         mask_weights(weights, masks)
         mask_optimizer(optimizer, weights, masks)
-        total += value * len(targets)
-        samples += len(targets)
-        task.advance(len(targets), note=f"loss {total / samples:.3f}")
+        size = count(inputs)
+        total += value * size
+        samples += size
+        task.advance(size, note=f"loss {total / samples:.3f}")
     return EpochResult(loss=total / max(1, samples), lr=lr)
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _diverged(value: float, step: int, lr: float) -> InputError:

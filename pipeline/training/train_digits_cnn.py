@@ -19,7 +19,7 @@ from ..recipe.data import DataSettings
 from ..recipe.finetune import FinetuneSettings
 from ..runs.device import place
 from .distillation import label_loss
-from .evaluate import accuracy
+from .evaluate import evaluate
 from .finetune import Span, train_epoch
 from .optimizer import build_optimizer
 
@@ -54,7 +54,7 @@ def train(path: Path) -> float:
             )
         print(f"epoch {epoch + 1}/{EPOCHS}: loss {result.loss:.4f} nats")
     write_bytes(path, save({k: v.contiguous() for k, v in module.state_dict().items()}))
-    return accuracy(module, data.test_batches(batch=256), placement)
+    return evaluate(module, data.test_batches(batch=256), placement).value
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from wfpipe.cli.main import main
 from wfpipe.exporters.documents.report import read_report
 from wfpipe.exporters.judging.baseline import Candidate, Planned, Tolerances
 from wfpipe.exporters.judging.report_baseline import read_report_baseline
-from wfpipe.exporters.measuring.accuracy import accuracy
+from wfpipe.exporters.measuring.accuracy import Accuracy, scores
 from wfpipe.exporters.measuring.session import SessionSettings, open_session
 from wfpipe.exporters.measuring.sizes import nonzeros
 from wfpipe.exporters.onnx.zeros import layer_figures
@@ -157,7 +157,7 @@ def _session(path: Path) -> None:
     read_model(path)
     session = open_session(path, SessionSettings("cpu", 1))
     inputs = samples.golden()
-    accuracy(session, [(inputs, np.arange(len(inputs)) % samples.CLASSES)])
+    scores(session, [(inputs, np.arange(len(inputs)) % samples.CLASSES)], Accuracy())
     nonzeros(path)
     layer_figures(path)
 

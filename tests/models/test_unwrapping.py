@@ -27,7 +27,7 @@ def distributed(module: nn.Module) -> nn.Module:
 
 
 def compiled(module: nn.Module) -> nn.Module:
-    return cast(nn.Module, torch.compile(module, backend="eager"))
+    return cast("nn.Module", torch.compile(module, backend="eager"))
 
 
 def with_compiled_parts(module: nn.Module) -> nn.Module:

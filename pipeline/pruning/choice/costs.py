@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from ..gradients.rows import evaluating
+from ..gradients.rows import evaluating, sample_count
 from ..tensors.prunables import weight_names
 
 
-def weight_costs(module: nn.Module, names: Iterable[str], sample: Tensor) -> dict[str, float]:
+def weight_costs(module: nn.Module, names: Iterable[str], sample: Any) -> dict[str, float]:
     """Return the MACs of one weight of each layer for one sample.
 
     Every weight of a layer takes part once for each output position (each input position in
@@ -32,7 +32,7 @@ def weight_costs(module: nn.Module, names: Iterable[str], sample: Tensor) -> dic
     return {name: uses.get(module.get_parameter(name), 0.0) for name in names}
 
 
-def total_macs(module: nn.Module, sample: Tensor) -> float:
+def total_macs(module: nn.Module, sample: Any) -> float:
     """Return the MACs of all layers of PyTorch with matrix-shaped weights, for one sample.
 
     Arguments are those of :func:`weight_costs`.
@@ -41,13 +41,13 @@ def total_macs(module: nn.Module, sample: Tensor) -> float:
 
 
 @torch.no_grad()
-def _uses(module: nn.Module, sample: Tensor) -> dict[Tensor, float]:
+def _uses(module: nn.Module, sample: Any) -> dict[Tensor, float]:
     """Return how often each number of a weight is used for one sample."""
     uses: dict[Tensor, float] = {}
 
     def count(layer: nn.Module, inputs: Any, keywords: dict[str, Any], output: Any) -> None:
         for weight, found in _counted(layer, [*inputs, *keywords.values()], output):
-            uses[weight] = uses.get(weight, 0.0) + found / len(sample)
+            uses[weight] = uses.get(weight, 0.0) + found / sample_count(sample)
 
     handles = [
         layer.register_forward_hook(count, with_kwargs=True)

@@ -21,7 +21,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from .evidence import KroneckerFactors
 from .per_sample import Loss
-from .rows import Batch, Labels, differentiable, evaluating
+from .rows import Batch, Draw, Labels, differentiable, evaluating, sample_count
 from .sampled_labels import sample_labels
 
 _PATCH_ENTRIES = 1 << 23
@@ -37,6 +37,7 @@ def collect_factors(
     *,
     count: int,
     labels: Labels = "data",
+    draw: Draw = sample_labels,
     generator: torch.Generator | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, KroneckerFactors]:
@@ -52,6 +53,7 @@ def collect_factors(
         loss: gives the mean loss of a mini-batch.
         count: number of mini-batches.
         labels: those of the data, or drawn from the network's softmax (the true Fisher).
+        draw: draws them.
         generator: on the CPU, draws labels; needed for ``labels="model"``.
         on_batch: called after each mini-batch.
 
@@ -72,15 +74,15 @@ def collect_factors(
     with evaluating(module), differentiable(weights), _listening(sums), torch.enable_grad():
         for inputs, targets in islice(batches, count):
             for layer in sums.values():
-                layer.samples = len(inputs)
+                layer.samples = sample_count(inputs)
             outputs = module(inputs)
             if labels == "model" and generator is not None:
-                targets = sample_labels(outputs, generator)
+                targets = draw(outputs, generator)
             value = loss(outputs, targets)
             if not bool(torch.isfinite(value)):
                 raise FloatingPointError(f"the loss of mini-batch {done + 1} is {value.item()}")
             torch.autograd.grad(value, list(weights.values()), allow_unused=True)
-            done, samples = done + 1, samples + len(inputs)
+            done, samples = done + 1, samples + sample_count(inputs)
             on_batch()
     if done < count:
         raise ValueError(f"{count} mini-batches are needed, got {done}")

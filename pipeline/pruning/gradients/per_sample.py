@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, vmap
+from torch.utils._pytree import tree_map
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Any], Tensor]
 """From outputs and targets of a mini-batch to its mean loss."""
 
 Values = dict[str, Tensor]
@@ -36,20 +38,19 @@ class PerSample:
         self._loss = loss
         self._weights = {name: weight.detach() for name, weight in weights.items()}
 
-    def outputs(self, inputs: Tensor) -> Tensor:
+    def outputs(self, inputs: Any) -> Any:
         """Return the outputs of each sample, ``Float[c, ...]``, for ``inputs`` (c, ...)."""
         with _alone():
-            result: Tensor = vmap(lambda x: self._forward(self._weights, x)[0])(inputs)
-        return result
+            return vmap(lambda x: tree_map(lambda t: t[0], self._forward(self._weights, x)))(inputs)
 
-    def gradients_and_losses(self, inputs: Tensor, targets: Tensor) -> tuple[Values, Tensor]:
+    def gradients_and_losses(self, inputs: Any, targets: Any) -> tuple[Values, Tensor]:
         """Return the samples' gradients, ``Float[c, *shape]``, and losses, ``Float[c]``."""
         with _alone():
             derived = vmap(grad_and_value(self._sample), (None, 0, 0))
             result: tuple[Values, Tensor] = derived(self._weights, inputs, targets)
         return result
 
-    def sum_and_losses(self, inputs: Tensor, targets: Tensor) -> tuple[Values, Tensor]:
+    def sum_and_losses(self, inputs: Any, targets: Any) -> tuple[Values, Tensor]:
         """Return the sum of the samples' gradients, and the losses ``Float[c]``."""
 
         def total(weights: Values) -> tuple[Tensor, Tensor]:
@@ -60,18 +61,22 @@ class PerSample:
             result: tuple[Values, Tensor] = grad(total, has_aux=True)(self._weights)
         return result
 
-    def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, inputs: Any, targets: Any) -> Tensor:
         """Return the loss of each sample, ``Float[c]``."""
         with _alone():
             result: Tensor = vmap(self._sample, (None, 0, 0))(self._weights, inputs, targets)
         return result
 
-    def _forward(self, weights: Values, x: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(self._module, weights, (x[None],))
-        return outputs
+    def _forward(self, weights: Values, x: Any) -> Any:
+        return functional_call(self._module, weights, (_one(x),))
 
-    def _sample(self, weights: Values, x: Tensor, y: Tensor) -> Tensor:
-        return self._loss(self._forward(weights, x), y[None])
+    def _sample(self, weights: Values, x: Any, y: Any) -> Tensor:
+        return self._loss(self._forward(weights, x), _one(y))
+
+
+def _one(sample: Any) -> Any:
+    """Return a sample as a mini-batch of one."""
+    return tree_map(lambda t: t[None], sample)
 
 
 @contextmanager

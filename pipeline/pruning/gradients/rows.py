@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ..tensors.layout import Layout
 from .bank import RowSink, TensorBank
@@ -19,7 +20,11 @@ from .sampled_labels import sample_labels
 Labels = Literal["data", "model"]
 """``"data"``: the empirical Fisher of the paper; ``"model"``: labels drawn from the network."""
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Any, Any]
+"""Inputs and targets: tensors, or tuples and dicts of tensors, samples first in each."""
+
+Draw = Callable[[Any, torch.Generator], Any]
+"""From outputs to targets drawn from the distribution that they stand for."""
 
 CHUNK_SAMPLES = 32
 """Most samples whose gradients are computed together: a heuristic, no more than are trained on."""
@@ -61,6 +66,7 @@ def collect(
     keep: Tensor,
     sink: RowSink | None,
     labels: Labels = "data",
+    draw: Draw = sample_labels,
     generator: torch.Generator | None = None,
     micro_batch: int | None = None,
     mean_gradient: bool = False,
@@ -76,13 +82,15 @@ def collect(
     Args:
         module: the network, on the device of the batches.
         weights: the prunables, d weights in all.
-        batches: at least ``rows`` pairs of inputs and targets, samples first in both.
+        batches: at least ``rows`` pairs of inputs and targets, samples first in both. The network
+            is called with the inputs as one argument.
         loss: gives the mean loss of a mini-batch: the mean over its samples.
         rows: N, the number of rows.
         keep: ``Bool[d]``; entries of pruned weights are zero.
         sink: takes the rows; None to compute the mean gradient or the loss alone.
         labels: those of the data, or drawn from the network's softmax (the true Fisher). The mean
             gradient and the loss are those of the data in any case.
+        draw: draws them.
         generator: on the CPU, draws labels; needed for ``labels="model"``.
         micro_batch: most samples that go through the network at once; a larger mini-batch is cut,
             with the same result. None = never.
@@ -99,7 +107,7 @@ def collect(
     """
     _check(rows, labels, generator, micro_batch, at_once)
     record = _Record(weights, keep, rows, sink, mean_gradient, on_row)
-    task = _Task(module, weights, loss, labels, generator, micro_batch)
+    task = _Task(module, weights, loss, labels, draw, generator, micro_batch)
     most = min(at_once, micro_batch or at_once)
     chunk = chunk_samples(record.layout.total, most) if together is not False else 1
     wanted = sink is not None or mean_gradient
@@ -184,12 +192,13 @@ class _Task:
     weights: Mapping[str, nn.Parameter]
     loss: Loss
     labels: Labels
+    sampler: Draw
     generator: torch.Generator | None
     micro_batch: int | None
 
-    def draw(self, outputs: Tensor) -> Tensor:
+    def draw(self, outputs: Any) -> Any:
         assert self.generator is not None
-        return sample_labels(outputs, self.generator)
+        return self.sampler(outputs, self.generator)
 
 
 class _Record:
@@ -258,14 +267,15 @@ class _Record:
         self._waiting.clear()
 
 
-def _one_batch(task: _Task, inputs: Tensor, targets: Tensor, record: _Record) -> None:
+def _one_batch(task: _Task, inputs: Any, targets: Any, record: _Record) -> None:
     """Derive the mean loss of a mini-batch, a micro-batch at a time."""
     row: list[Tensor] | None = None
     losses = []
-    size = task.micro_batch or len(inputs)
-    pieces = zip(torch.split(inputs, size), torch.split(targets, size), strict=True)
-    for x, y in pieces:
-        share = len(x) / len(inputs)
+    samples = sample_count(inputs)
+    size = task.micro_batch or samples
+    for start in range(0, samples, size):
+        x, y = tree_map(lambda t, start=start: t[start : start + size], (inputs, targets))
+        share = sample_count(x) / samples
         value, gradients = _derive(task, x, y, share, record)
         losses.append(share * value)
         if gradients is not None:
@@ -274,7 +284,7 @@ def _one_batch(task: _Task, inputs: Tensor, targets: Tensor, record: _Record) ->
 
 
 def _derive(
-    task: _Task, inputs: Tensor, targets: Tensor, share: float, record: _Record
+    task: _Task, inputs: Any, targets: Any, share: float, record: _Record
 ) -> tuple[Tensor, list[Tensor] | None]:
     """Return the loss and the gradient of samples that make up ``share`` of a mini-batch."""
     outputs = task.module(inputs)
@@ -319,8 +329,7 @@ def _accumulate(total: list[Tensor] | None, gradients: list[Tensor], share: floa
 
 def _all_at_once(task: _Task, group: list[Batch], record: _Record) -> bool:
     """Derive the losses of mini-batches of one sample together; False where that cannot be."""
-    inputs = torch.cat([x for x, _ in group])
-    targets = torch.cat([y for _, y in group])
+    inputs, targets = tree_map(lambda *parts: torch.cat(parts), *group)
     before = task.generator.get_state() if task.generator is not None else None
     try:
         gradients, total, losses = _derive_together(task, inputs, targets, record)
@@ -337,7 +346,7 @@ def _all_at_once(task: _Task, group: list[Batch], record: _Record) -> bool:
 
 
 def _derive_together(
-    task: _Task, inputs: Tensor, targets: Tensor, record: _Record
+    task: _Task, inputs: Any, targets: Any, record: _Record
 ) -> tuple[Values | None, Values | None, Tensor]:
     """Return the gradients of the samples, the sum of their true gradients, and their losses."""
     samples = PerSample(task.module, task.weights, task.loss)
@@ -374,14 +383,21 @@ def _groups(batches: Iterable[Batch], chunk: int) -> Iterator[list[Batch]]:
 def _worthwhile(batch: Batch, chunk: int) -> bool:
     """Whether gradients of single samples like these are expected to be faster together."""
     inputs, _ = batch
-    most = _WORTHWHILE_VALUES.get(inputs.device.type, 0)
-    return chunk >= _WORTHWHILE_SAMPLES and inputs[0].numel() <= most
+    leaves = tree_leaves(inputs)
+    most = _WORTHWHILE_VALUES.get(leaves[0].device.type, 0)
+    return chunk >= _WORTHWHILE_SAMPLES and sum(leaf[0].numel() for leaf in leaves) <= most
 
 
 def _alike(one: Batch, other: Batch) -> bool:
-    return len(one[0]) == 1 and all(
-        a.shape == b.shape and a.dtype == b.dtype for a, b in zip(one, other, strict=True)
+    mine, others = tree_leaves(one), tree_leaves(other)
+    return sample_count(one[0]) == 1 and all(
+        a.shape == b.shape and a.dtype == b.dtype for a, b in zip(mine, others, strict=True)
     )
+
+
+def sample_count(inputs: Any) -> int:
+    """Return the number of samples of a batch."""
+    return len(tree_leaves(inputs)[0])
 
 
 def _check(

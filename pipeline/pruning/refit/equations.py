@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -78,6 +79,28 @@ class Equations:
         self._y += y.sum(1)
         self.count += x.shape[1]
 
+    def copied(self) -> Equations:
+        """Return the sums as they are now."""
+        found = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(found, name, value.clone())
+        return found
+
+    def since(self, earlier: Equations) -> Equations:
+        """Return the sums over what was added after a copy of these, which had some, was made."""
+        found = copy(self)
+        for name in ("_xx", "_xy", "_x", "_y", "count"):
+            setattr(found, name, getattr(self, name) - getattr(earlier, name))
+        return found
+
+    def of(self, rows: Tensor) -> Equations:
+        """Return the sums for some of the outputs alone, ``Int64[r]``."""
+        found = copy(self)
+        found._xy = self._xy[:, :, rows]
+        found._y, found._y_origin = self._y[:, rows], self._y_origin[:, rows]
+        return found
+
     def fit(self) -> Fit:
         """Return A and b of outputs without a constant: y ≈ w·x."""
         x, y, n = self._x_origin, self._y_origin, self.count
@@ -102,6 +125,21 @@ class Equations:
         x = self._x_origin + self._x / max(1, self.count)
         y = self._y_origin + self._y / max(1, self.count)
         return y - (w.to(torch.float64) @ x[:, :, None])[:, :, 0]
+
+    def error(self, w: Tensor, constant: Tensor) -> Tensor:
+        """Return Σ (y − w·x − c)² of each output, less what is the same for all weights.
+
+        Args:
+            w: ``Float64[groups, o, k]``.
+            constant: c, ``Float64[groups, o]``.
+
+        Returns:
+            ``Float64[groups, o]``.
+        """
+        c = constant + (w @ self._x_origin[:, :, None])[:, :, 0] - self._y_origin
+        by_w = ((w @ self._symmetric()) * w).sum(2) - 2 * (w * self._xy.mT).sum(2)
+        by_c = 2 * ((w @ self._x[:, :, None])[:, :, 0] - self._y) + self.count * c
+        return by_w + c * by_c
 
     def _symmetric(self) -> Tensor:
         upper = self._xx.triu()

@@ -18,21 +18,9 @@ from torch import Tensor
 _ENTRIES = 1 << 22
 """Entries of matrices that are factored at a time, 32 MiB: a heuristic."""
 
-RIDGE = 1e-3
-"""ρ as a share of the mean diagonal of A: a heuristic."""
-
 
 class RefitError(ArithmeticError):
     """The equations of a layer could not be solved; the message says why."""
-
-
-def ridge(A: Tensor, share: float = RIDGE) -> Tensor:
-    """Return ρ of each group, ``Float64[groups]``: a share of the mean diagonal of A.
-
-    Where every input is zero it is 1, so that the weights stay as they are.
-    """
-    mean = A.diagonal(dim1=-2, dim2=-1).mean(-1)
-    return torch.where(mean > 0, share * mean, torch.ones_like(mean))
 
 
 def fit_rows(A: Tensor, b: Tensor, w: Tensor, keep: Tensor, rho: float) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ....support.errors import InputError, first_line
+from ....support.nests import Nest
 from ....support.progress import Reporter
 from ...data.source import Data
 from ...pruning.choice.costs import total_macs, weight_costs
@@ -131,7 +132,7 @@ def find_channels(
     return Channels(groups, rules, total)
 
 
-def that_run(module: nn.Module, groups: Groups, inputs: Tensor, reporter: Reporter) -> Groups:
+def that_run(module: nn.Module, groups: Groups, inputs: Nest, reporter: Reporter) -> Groups:
     """Leave out the widths that the network's own code does not let change; say which."""
     stay = _failing(module, groups, inputs, list(range(len(groups.produced))))
     if stay:
@@ -144,7 +145,7 @@ def that_run(module: nn.Module, groups: Groups, inputs: Tensor, reporter: Report
     return groups.without(stay)
 
 
-def _failing(module: nn.Module, groups: Groups, inputs: Tensor, widths: list[int]) -> list[int]:
+def _failing(module: nn.Module, groups: Groups, inputs: Nest, widths: list[int]) -> list[int]:
     """Return those of the widths that cannot lose their first group; halves are tried."""
     keep = torch.ones(groups.count, dtype=torch.bool)
     for width in widths:
@@ -164,7 +165,7 @@ def _failing(module: nn.Module, groups: Groups, inputs: Tensor, widths: list[int
 
 def _rules(
     module: nn.Module, weights: Mapping[str, nn.Parameter], groups: Groups,
-    settings: PruneSettings, inputs: Tensor,
+    settings: PruneSettings, inputs: Nest,
 ) -> tuple[Rules, float]:  # fmt: skip
     """Return what groups free, in MACs or in weights, and that of the dense network."""
     layers = find_prunables(module)

@@ -41,7 +41,7 @@ def find_groups(
     """
     walk = Walk(Labels(), dict(tensors), graph.names)
     layers = layer_weights(graph.names)
-    found: dict[Node, Any] = {graph.input: nothing(graph.input)}
+    found: dict[Node, Any] = {node: nothing(node) for node in graph.inputs}
 
     def taken(node: Node) -> Any:
         if node not in found:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ....models.copying import copy_module
 from ....models.narrowing import narrow
+from ....support.nests import Nest, tensors
 from ...pruning.gradients.rows import evaluating
 from ...pruning.tensors.groups import Groups
 from ..refit_graph import all_values
@@ -46,7 +47,7 @@ def smaller(module: nn.Module, groups: Groups, keep: Tensor) -> nn.Module:
 
 
 @torch.no_grad()
-def difference(module: nn.Module, groups: Groups, keep: Tensor, inputs: Tensor) -> float:
+def difference(module: nn.Module, groups: Groups, keep: Tensor, inputs: Nest) -> float:
     """Return by how much the smaller network differs from the masked one, of the largest output.
 
     It is infinite where the smaller network does not run, or gives another shape.
@@ -69,6 +70,7 @@ def difference(module: nn.Module, groups: Groups, keep: Tensor, inputs: Tensor) 
             given = small(inputs)
     except Exception:  # the network's own code may refuse in any way
         return float("inf")
-    if given.shape != wanted.shape or not bool(torch.isfinite(given).all()):
+    pairs = list(zip(tensors(given), tensors(wanted), strict=True))
+    if any(a.shape != b.shape or not bool(torch.isfinite(a).all()) for a, b in pairs):
         return float("inf")
-    return float((given - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30))
+    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in pairs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from wfpipe.exporters.measuring.accuracy import Accuracy, Batch, accuracy
+from wfpipe.exporters.measuring.accuracy import Accuracy, Batch, scores
 from wfpipe.exporters.measuring.session import SessionSettings, open_session
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.networks import write_linear
@@ -31,21 +31,23 @@ def test_accuracy_is_that_of_counting_one_by_one(tmp_path: Path) -> None:
         (torch.from_numpy(inputs[:100]), torch.from_numpy(labels[:100])),
         (inputs[100:], labels[100:].astype(np.uint8)),
     ]
-    result = accuracy(session, batches, seen.append)
-    assert result == Accuracy(100 * expected / 103, expected, 103)
+    result = scores(session, batches, Accuracy(), seen.append)
+    assert list(result) == ["accuracy"]  # five classes have no top five
+    assert result["accuracy"].value == 100 * expected / 103
     assert seen == [100, 3]
 
 
 def test_among_equal_outputs_the_lowest_index_counts(tmp_path: Path) -> None:
     session = open_session(write_linear(tmp_path / "model.onnx", np.ones((3, 2))), CPU)
-    result = accuracy(session, [(np.ones((3, 2)), np.array([0, 1, 2]))])
-    assert result.correct == 1
+    meter = Accuracy()
+    scores(session, [(np.ones((3, 2)), np.array([0, 1, 2]))], meter)
+    assert meter.correct == 1
 
 
 def test_sample_with_an_output_that_is_no_number_is_wrong(tmp_path: Path) -> None:
     session = open_session(write_linear(tmp_path / "model.onnx", np.ones((2, 2))), CPU)
     inputs = np.array([[1.0, 1.0], [np.nan, 1.0]])
-    assert accuracy(session, [(inputs, np.array([0, 0]))]).correct == 1
+    assert scores(session, [(inputs, np.array([0, 0]))], Accuracy())["accuracy"].value == 50
 
 
 @pytest.mark.parametrize(
@@ -63,10 +65,25 @@ def test_labels_that_do_not_fit_are_refused(
 ) -> None:
     session = open_session(write_linear(tmp_path / "model.onnx", np.ones((3, 2))), CPU)
     with pytest.raises(InputError, match=cause):
-        accuracy(session, [(np.ones((2, 2)), np.array(labels))])
+        scores(session, [(np.ones((2, 2)), np.array(labels))], Accuracy())
 
 
 def test_no_samples_are_refused(tmp_path: Path) -> None:
     session = open_session(write_linear(tmp_path / "model.onnx", np.ones((3, 2))), CPU)
     with pytest.raises(InputError, match="no samples"):
-        accuracy(session, [])
+        scores(session, [], Accuracy())
+
+
+def test_top_five_counts_labels_among_the_five_largest() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs, labels = torch.randn(50, 9, generator=generator), torch.arange(50) % 9
+    meter = Accuracy()
+    meter.add(outputs, labels)
+    wanted = (outputs.topk(5).indices == labels[:, None]).any(1).double().mean()
+    assert meter.scores()["top5_accuracy"].value == pytest.approx(100 * float(wanted))
+
+
+def test_positions_without_a_label_are_not_counted() -> None:
+    meter = Accuracy()
+    meter.add(torch.eye(2)[None], torch.tensor([[0, -100]]))
+    assert meter.scores()["accuracy"].value == 100

@@ -64,19 +64,22 @@ def test_model_without_inputs_is_refused(tmp_path: Path) -> None:
         [],
         [value("c", [2])],
     )
-    with pytest.raises(InputError, match="one input and one output, it has 0 and 1"):
+    with pytest.raises(InputError, match="the model has 0 inputs"):
         predict(session, np.zeros((1, 2)))
 
 
-def test_model_with_several_inputs_is_refused(tmp_path: Path) -> None:
+def test_inputs_are_found_by_name_or_in_order(tmp_path: Path) -> None:
     session = session_of(
         tmp_path / "model.onnx",
-        [helper.make_node("Add", ["a", "b"], ["c"])],
+        [helper.make_node("Sub", ["b", "a"], ["c"])],
         [value("a", ["n", 2]), value("b", ["n", 2])],
         [value("c", ["n", 2])],
     )
-    with pytest.raises(InputError, match="one input and one output, it has 2 and 1"):
-        predict(session, np.zeros((1, 2)))
+    one, two = np.array([[1.0, 2.0]]), np.array([[5.0, 7.0]])
+    for batch in ({"b": two, "a": one}, (one, two)):
+        np.testing.assert_array_equal(predict(session, batch), two - one)
+    with pytest.raises(InputError, match=r"has 2 inputs \(a, b\), samples have 1"):
+        predict(session, one)
 
 
 def test_model_that_takes_no_float32_is_refused(tmp_path: Path) -> None:
@@ -101,8 +104,8 @@ def test_output_that_is_not_a_row_per_sample_is_refused(tmp_path: Path) -> None:
         predict(session, np.zeros((3, 2)))
 
 
-@pytest.mark.parametrize("kind", [TensorProto.STRING, TensorProto.BOOL])
-def test_model_that_returns_no_numbers_is_refused(tmp_path: Path, kind: int) -> None:
+def test_model_that_returns_no_numbers_is_refused(tmp_path: Path) -> None:
+    kind = TensorProto.STRING
     session = session_of(
         tmp_path / "a.onnx",
         [helper.make_node("Cast", ["x"], ["y"], to=kind)],

@@ -21,14 +21,15 @@ def test_samples_run_one_by_one_as_numpy_says() -> None:
     proto = linear_model()
     weight, bias = (numpy_helper.to_array(tensor) for tensor in proto.graph.initializer)
     inputs = golden_inputs(5)
-    outputs = run_samples(proto.SerializeToString(), inputs, "model")
+    (outputs,) = run_samples(proto.SerializeToString(), inputs, "model")
     wanted = inputs.reshape(5, -1).astype(np.float64) @ weight + bias
     np.testing.assert_allclose(outputs, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_a_model_that_takes_one_sample_runs_many() -> None:
     model = linear_model(batch=1).SerializeToString()
-    assert run_samples(model, golden_inputs(3), "model").shape == (3, 3)
+    (outputs,) = run_samples(model, golden_inputs(3), "model")
+    assert outputs.shape == (3, 3)
 
 
 def test_a_model_that_does_not_run_is_refused_in_one_line(

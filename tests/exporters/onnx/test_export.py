@@ -23,7 +23,7 @@ from wfpipe.exporters.onnx import export as onnx_file
 from wfpipe.exporters.onnx.export import export_onnx
 from wfpipe.exporters.onnx.parity import check_parity
 from wfpipe.exporters.reading.onnx_graph import read_model
-from wfpipe.support.errors import InputError
+from wfpipe.support.errors import CheckFailed, InputError
 from wfpipe.tests.exporters.networks import Array, convolutional, settled
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -268,17 +268,17 @@ class Broken(Head):
 
 class Several(Head):
     def finish(self, x: Tensor, y: Tensor) -> Any:
-        return y, x
+        return y, {"first": y.argmax(1), "cube": y[:, None, None]}
 
 
-class Cubic(Head):
+class Whole(Head):
     def finish(self, x: Tensor, y: Tensor) -> Any:
-        return y[:, None]
+        return y.sum()
 
 
-class Integer(Head):
+class Nothing(Head):
     def finish(self, x: Tensor, y: Tensor) -> Any:
-        return y.argsort(dim=1)
+        return "nothing"
 
 
 @pytest.mark.parametrize(
@@ -288,9 +288,8 @@ class Integer(Head):
         (FixedBatch, "works at one batch size only"),
         (WithoutOnnxForm, r"prims\.bessel_j0 has no ONNX form"),
         (Broken, r"fails on an input of shape \(2, 5\): ValueError: no such"),
-        (Several, "one tensor .*, it returns a tuple"),
-        (Cubic, r"for n = 2 it returns one of shape \(2, 1, 3\)"),
-        (Integer, r"floats, it returns torch\.int64"),
+        (Whole, r"a row for each sample: for 2 samples the output has the shape \(\)"),
+        (Nothing, "must return tensors"),
     ],
 )
 def test_model_that_cannot_be_exported_is_refused_in_one_line(
@@ -300,6 +299,17 @@ def test_model_that_cannot_be_exported_is_refused_in_one_line(
         export(make(), tmp_path / "model.onnx", 5)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_output_is_in_the_file_and_like_pytorch(tmp_path: Path) -> None:
+    path, network, samples = tmp_path / "model.onnx", Several(), torch.randn(70, 5)
+    export(network, path, 5)
+    names = [value.name for value in onnx.load(path).graph.output]
+    assert names == ["output_0", "output_1.first", "output_1.cube"]
+    assert check_parity(path, network, samples, tolerance=1e-4).samples == 70
+    nn.init.ones_(network.head.weight)
+    with pytest.raises(CheckFailed, match=r"output 'output_\d.* differs from PyTorch"):
+        check_parity(path, network, samples, tolerance=1e-4)
 
 
 def test_opset_that_the_exporter_does_not_know_is_refused(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_images_are_stored_as_such_and_come_back_bit_for_bit(
     how = Preprocessing(kind="image", shape=(channels, 6, 5), mean=mean, std=(0.3081,))
     images = pixels(channels=channels)
     inputs = how.prepare(torch.from_numpy(images)).numpy()
-    stored = stored_inputs(inputs, how, LARGE)
+    stored = stored_inputs([inputs], how, LARGE)[0]
     np.testing.assert_array_equal(stored, np.moveaxis(images, 1, 3))
     np.testing.assert_array_equal(prepared_inputs(stored, how, "golden"), inputs)
 
@@ -36,13 +36,13 @@ def test_every_pixel_value_comes_back_in_each_channel() -> None:
     how = RGB.model_copy(update={"shape": (3, 16, 16)})
     images = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(16, 16), (1, 3, 16, 16))
     inputs = how.prepare(torch.from_numpy(images.copy())).numpy()
-    assert stored_inputs(inputs, how, LARGE).dtype == np.uint8
+    assert stored_inputs([inputs], how, LARGE)[0].dtype == np.uint8
 
 
 @pytest.mark.parametrize("how", [None, RGB, RGB.model_copy(update={"kind": "features"})])
 def test_what_is_no_image_is_stored_as_it_came(how: Preprocessing | None) -> None:
     inputs = np.random.default_rng(1).normal(size=(2, 3, 6, 5)).astype(np.float32)
-    stored = stored_inputs(inputs, how, LARGE)
+    stored = stored_inputs([inputs], how, LARGE)[0]
     np.testing.assert_array_equal(stored, inputs)
     assert prepared_inputs(stored, how, "golden") is stored
 
@@ -50,16 +50,16 @@ def test_what_is_no_image_is_stored_as_it_came(how: Preprocessing | None) -> Non
 def test_one_value_between_two_pixels_is_enough() -> None:
     inputs = RGB.prepare(torch.from_numpy(pixels())).numpy()
     inputs[1, 2, 3, 4] += 1e-3
-    assert stored_inputs(inputs, RGB, LARGE).dtype == np.float32
+    assert stored_inputs([inputs], RGB, LARGE)[0].dtype == np.float32
 
 
 def test_as_many_are_stored_as_are_small_beside_the_model_and_one_at_least() -> None:
     inputs = np.random.default_rng(1).normal(size=(4, 600)).astype(np.float32)
     assert inputs[0].nbytes > FREE_BYTES
-    assert len(stored_inputs(inputs, None, 1)) == 1
-    assert len(stored_inputs(inputs, None, 50 * 5000)) == 2
-    assert len(stored_inputs(inputs, None, LARGE)) == 4
-    assert len(stored_inputs(inputs[:, :10], None, 1)) == 4
+    assert len(stored_inputs([inputs], None, 1)[0]) == 1
+    assert len(stored_inputs([inputs], None, 50 * 5000)[0]) == 2
+    assert len(stored_inputs([inputs], None, LARGE)[0]) == 4
+    assert len(stored_inputs([inputs[:, :10]], None, 1)[0]) == 4
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_an_image_is_sized_coloured_and_turned_as_for_training(
     exif[0x0112] = 6
     deep = Image.fromarray(rng.integers(0, 2**16, (9, 14), np.uint16))
     image = deep if mode == "I;16" else Image.fromarray(pixels).convert(mode)
-    transparency = {"transparency": 3} if mode == "P" else {}
+    transparency: dict[str, Any] = {"transparency": 3} if mode == "P" else {}
     image.save(tmp_path / "a.png", exif=exif, **transparency)
     how = preprocessing(channels).model_copy(update={**rules, "white": 4095.0})
     stated = {"preprocessing": how.model_dump(mode="json")}

@@ -49,7 +49,11 @@ def package(model: Path) -> Path:
 
 def test_the_model_describes_itself_as_its_onnx_file_does(model: Path) -> None:
     ort, onnx = (open_packable(path, "model") for path in (model, model.with_suffix(".onnx")))
-    assert (ort.input, ort.output, ort.class_names) == (onnx.input, onnx.output, CLASSES)
+    assert (ort.inputs[0], ort.outputs[0], ort.class_names) == (
+        onnx.inputs[0],
+        onnx.outputs[0],
+        CLASSES,
+    )
     assert (ort.preprocessing, ort.sparsity, ort.opset) == (preprocessing(), 0.5, None)
     np.testing.assert_allclose(
         run_samples(model, golden_inputs(), "model"),

@@ -130,7 +130,8 @@ def test_a_listed_file_that_is_not_there_fails_by_name(good: Path, tmp_path: Pat
     [
         ("inputs", [{"name": "x", "dtype": "float32", "shape": ["batch", 1, 4, 5]}]),
         ("inputs", [{"name": "input", "dtype": "float32", "shape": ["batch", 1, 5, 4]}]),
-        ("inputs", []),
+        ("task", "regression"),
+        ("output", "logits"),
         ("outputs", [{"name": "logits", "dtype": "float64", "shape": ["batch", 3]}]),
         ("preprocessing", {"kind": "image", "shape": [1, 4, 5], "mean": [0.0], "std": [0.5]}),
         ("preprocessing", None),
@@ -336,7 +337,7 @@ def test_changed_bytes_of_a_model_never_give_another_error(
 ) -> None:
     content = mutate(linear_model().SerializeToString(), changes)
     model = result_or_line(lambda: load_model(content, "model"))
-    assert model is None or model.output.name
+    assert model is None or model.outputs[0].name
 
 
 def test_a_folder_that_holds_no_file_fails_by_name(good: Path, tmp_path: Path) -> None:

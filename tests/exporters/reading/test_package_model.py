@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from wfpipe.exporters.reading.package_model import load_model
+from wfpipe.exporters.reading.package_model import PackableModel, load_model
 from wfpipe.support.errors import InputError
 from wfpipe.tests.exporters.package_samples import (
     CLASSES,
@@ -17,7 +17,7 @@ from wfpipe.tests.exporters.package_samples import (
 )
 
 
-def load(model: onnx.ModelProto) -> object:
+def load(model: onnx.ModelProto) -> PackableModel:
     return load_model(model.SerializeToString(), "model 'a.onnx'")
 
 
@@ -44,9 +44,9 @@ def value(
 def test_a_model_is_described_by_its_own_words() -> None:
     model = load_model(linear_model().SerializeToString(), "model")
     assert model.opset == 20
-    assert (model.input.name, model.input.dtype) == ("input", "float32")
-    assert model.input.shape == ("batch", 1, 4, 5)
-    assert model.output.shape == ("batch", 3)
+    assert (model.inputs[0].name, model.inputs[0].dtype) == ("input", "float32")
+    assert model.inputs[0].shape == ("batch", 1, 4, 5)
+    assert model.outputs[0].shape == ("batch", 3)
     assert model.preprocessing == preprocessing()
     assert model.class_names == CLASSES
     assert model.sparsity == 0.5
@@ -62,7 +62,7 @@ def test_a_model_without_words_is_described_by_nulls() -> None:
 def test_initializers_listed_among_the_inputs_are_no_inputs() -> None:
     proto = linear_model()
     proto.graph.input.append(value("fc.bias", [3]))
-    assert load_model(proto.SerializeToString(), "model").input.name == "input"
+    assert load_model(proto.SerializeToString(), "model").inputs[0].name == "input"
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x0a", b"\xff" * 100, b"PK\3\4aaaa"])
@@ -83,6 +83,7 @@ def test_what_is_no_model_is_refused(content: bytes) -> None:
         ("wfpipe.class_names", "[1, 2, 3]"),
         ("wfpipe.class_names", '["\\ud800"]'),
         ("wfpipe.class_names", "[" * 100_000),
+        ("wfpipe.output", "no such output"),
         ("wfpipe.sparsity", "much"),
         ("wfpipe.sparsity", "nan"),
         ("wfpipe.sparsity", "1.5"),
@@ -95,19 +96,25 @@ def test_metadata_that_means_nothing_is_refused(key: str, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_of_two_inputs_or_outputs_is_refused() -> None:
+def test_inputs_and_outputs_are_read_in_order() -> None:
     left, right, total = (value(name, ["batch", 3]) for name in ("a", "b", "c"))
-    with pytest.raises(InputError, match="has 2 inputs and 1 outputs"):
-        load(one_node("Add", inputs=[left, right], outputs=[total]))
-    with pytest.raises(InputError, match="has 1 inputs and 2 outputs"):
-        load(one_node("Split", inputs=[left], outputs=[right, total], num_outputs=2, axis=1))
+    model = load(one_node("Add", inputs=[left, right], outputs=[total]))
+    assert [spec.name for spec in model.inputs] == ["a", "b"]
+    model = load(one_node("Split", inputs=[left], outputs=[right, total], num_outputs=2, axis=1))
+    assert [spec.name for spec in model.outputs] == ["b", "c"]
+
+
+def test_a_model_without_inputs_or_with_very_many_is_refused() -> None:
+    names = [value(f"x{number}", ["batch", 3]) for number in range(65)]
+    with pytest.raises(InputError, match=r"has 65 inputs and 1 outputs: .* 1 to 64 of each"):
+        load(one_node("Sum", inputs=names, outputs=[value("b", ["batch", 3])]))
 
 
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (value("a", ["batch", 3], TensorProto.DOUBLE), "must be a float32 batch"),
-        (value("a", []), "must be a float32 batch"),
+        (value("a", ["batch", 3], TensorProto.DOUBLE), "must be a batch of float32, int64"),
+        (value("a", []), "must be a batch of float32, int64"),
         (value("a", [4, 3]), "takes 4 samples at once"),
         (value("a", None), "has no shape"),
         (helper.make_tensor_sequence_value_info("a", 1, [1]), "is not a tensor of a known type"),

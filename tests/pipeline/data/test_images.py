@@ -48,16 +48,16 @@ def test_without_a_crop_images_are_resized_to_the_size() -> None:
 
 def test_a_crop_alone_takes_the_centre_of_the_image_as_it_is() -> None:
     pixels = np.arange(7 * 9, dtype=np.uint8).reshape(7, 9)
-    got = fitted(Image.fromarray(pixels), (3, 3), ImageRules(crop=True))
+    got = pixels_of(fitted(Image.fromarray(pixels), (3, 3), ImageRules(crop=True)))
     assert np.array_equal(got, pixels[2:5, 3:6])
-    small = fitted(Image.fromarray(pixels), (9, 9), ImageRules(crop=True))
+    small = pixels_of(fitted(Image.fromarray(pixels), (9, 9), ImageRules(crop=True)))
     assert np.array_equal(small, np.pad(pixels, ((1, 1), (0, 0))))
 
 
 def test_both_sides_may_be_named_before_the_crop() -> None:
     rules = ImageRules(resize=(8, 10), crop=True, interpolation="nearest")
     image = Image.fromarray(noise(1))
-    got = fitted(image, (8, 6), rules)
+    got = pixels_of(fitted(image, (8, 6), rules))
     assert np.array_equal(got, np.asarray(image.resize((10, 8), Image.Resampling.NEAREST))[:, 2:8])
 
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from wfpipe.pipeline.data import prepare
 from wfpipe.pipeline.data import source as module
 from wfpipe.pipeline.data.source import Data
 from wfpipe.support.errors import InputError
@@ -146,3 +147,30 @@ def test_images_of_different_sizes_need_a_size(
     with pytest.raises(InputError, match=message):
         open_with(root)
     assert len(open_with(root, size=8).test) == 6
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_of_a_large_split_a_part_is_checked_at_the_opening(
+    open_with: OpenData,
+    make_folder: MakeFolder,
+    recorder: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prepare, "HEADERS", 2)
+    root = make_folder()
+    (root / "train" / "cat" / "2.png").write_bytes(b"hello")
+    data = open_with(root)
+    assert "2 of 6 train images are checked, the others when read" in recorder.details
+    with pytest.raises(InputError, match=r"cat.2\.png'"):
+        list(data.training_batches(epoch=0, batch=2))
+    (root / "train" / "dog" / "2.png").write_bytes(b"hello")
+    with pytest.raises(InputError, match=r"dog.2\.png'"):
+        open_with(root)
+
+
+def test_of_many_samples_little_is_kept_in_memory(
+    open_with: OpenData, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LARGE", 11)
+    monkeypatch.setattr(module, "LARGE_CACHE", 0)
+    assert open_with(make_folder()).train.cache is None

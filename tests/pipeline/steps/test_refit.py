@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from wfpipe.pipeline.pruning.refit.rows import RefitError, ridge
+from wfpipe.pipeline.pruning.refit.ridge import ridge
+from wfpipe.pipeline.pruning.refit.rows import RefitError
 from wfpipe.pipeline.pruning.tensors.prunables import find_prunables
 from wfpipe.pipeline.steps import refit
 from wfpipe.pipeline.steps.refit import Refitter

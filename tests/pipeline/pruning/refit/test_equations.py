@@ -65,3 +65,24 @@ def test_inputs_far_from_zero_keep_what_tells_them_apart():
     centred = far.double() - far.double().mean(1, keepdim=True)
     exact = centred.mT @ centred
     assert float((found - exact).abs().max() / exact.abs().max()) < 1e-5
+
+
+def test_error_is_that_of_the_samples_added_since_for_the_outputs_asked_for():
+    X, Y = samples()
+    earlier = summed(X[:, :300], Y[:, :300], 100)
+    total = earlier.copied()
+    total.add(X[:, 300:], Y[:, 300:])
+    rest, rows = total.since(earlier), torch.tensor([2, 0])
+    generator = torch.Generator().manual_seed(1)
+    w = torch.randn(2, 2, 9, generator=generator, dtype=torch.float64)
+    constant = torch.randn(2, 2, generator=generator, dtype=torch.float64)
+
+    def direct(w, constant):
+        return (Y[:, 300:, rows] - X[:, 300:] @ w.mT - constant[:, None, :]).square().sum(1)
+
+    zero = (torch.zeros_like(w), torch.zeros_like(constant))
+    chosen = rest.of(rows)
+    torch.testing.assert_close(
+        chosen.error(w, constant) - chosen.error(*zero), direct(w, constant) - direct(*zero)
+    )
+    assert earlier.count == 300

@@ -1,0 +1,25 @@
+"""The section ``task`` of a recipe: what the model is for."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from .values import Section
+
+CLASSIFICATION = "classification"
+TASKS = (CLASSIFICATION, "multilabel", "regression", "segmentation")
+
+
+class TaskSettings(Section):
+    """What the model is for: what is minimised, and what is measured."""
+
+    kind: str = Field(
+        CLASSIFICATION,
+        description="classification, multilabel, regression, segmentation or FILE.py:TASK",
+    )
+    output: str | None = Field(
+        None, description="name of the output that counts; null = logits, out, or the first"
+    )
+    metric: str | None = Field(
+        None, description="name of the metric that counts; null = the first of the task"
+    )

@@ -1,0 +1,1 @@
+"""What a model is for: its outputs, its loss, its metrics."""
