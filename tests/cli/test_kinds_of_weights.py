@@ -19,7 +19,6 @@ class Net(nn.Module):
         super().__init__()
         self.words = nn.Parameter(torch.randn(8, 16) / 3)
         self.lstm = nn.LSTM(16, 12, batch_first=True)
-        self.attention = nn.MultiheadAttention(12, 2, batch_first=True)
         self.trunk = nn.utils.parametrizations.weight_norm(nn.Linear(12, 12))
         self.frozen = nn.Linear(12, 12).requires_grad_(False)
         self.unused = nn.Linear(12, 30)
@@ -27,17 +26,17 @@ class Net(nn.Module):
 
     def forward(self, x):
         x = self.lstm(x[:, 0] @ self.words)[0]
-        x = x + self.attention(x, x, x, need_weights=False)[0]
         return self.head(self.frozen(self.trunk(x).relu()).relu().mean(1))
 
 def build():
     torch.manual_seed(0)
-    return torch.compile(Net(), backend="eager")
+    return nn.DataParallel(Net())
 
 def frozen():
     return Net().requires_grad_(False)
 """
 QUICK = ["--set", "prune.gradients=16", "--set", "prune.steps=1", "--set", "validate.runs=100"]
+QUICK += ["--set", "validate.batches=1"]
 QUICK += ["--set", "data.limit_train=200", "--set", "prune.refit_samples=64", "--epochs", "1"]
 
 
@@ -53,7 +52,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
 def test_the_gate_is_held_against_all_weights_of_the_file(job):
     run, code, said = job
     report = json.loads((run / "report.json").read_text())
-    total = 8 * 16 + 48 * (16 + 12) + 36 * 12 + 3 * 144 + 120
+    total = 8 * 16 + 48 * (16 + 12) + 2 * 144 + 120
     assert report["file_weights"] == total
     assert report["sparsity"] == pytest.approx(0.5, abs=1e-3)
     assert report["file_sparsity"] == pytest.approx(0.5 * (1 - 120 / total), abs=1e-3)
@@ -68,8 +67,7 @@ def test_all_kinds_are_pruned_and_what_is_not_is_named(job):
     layers = {
         x["name"]: x["sparsity"] for x in json.loads((run / "report.json").read_text())["layers"]
     }
-    pruned = {"words", "lstm.weight_ih_l0", "lstm.weight_hh_l0", "attention.in_proj_weight",
-              "attention.out_proj.weight", "trunk.weight", "frozen.weight"}  # fmt: skip
+    pruned = {"words", "lstm.weight_ih_l0", "lstm.weight_hh_l0", "trunk.weight", "frozen.weight"}
     assert {name for name, share in layers.items() if share > 0.05} == pruned
     for words in (
         "folded WeightNorm into the weights of trunk",
