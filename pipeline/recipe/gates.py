@@ -10,11 +10,9 @@ from .values import Section
 class GateSettings(Section):
     """What the result must reach; null = no gate. Those of a baseline are heuristics."""
 
-    max_accuracy_drop: float | None = Field(
-        None, description="percentage points below dense, of the metric where it is a share"
-    )
+    max_accuracy_drop: float | None = Field(None, description="percentage points below dense")
     max_metric_drop: float | None = Field(
-        None, description="by how much the metric may be worse than dense, in its unit"
+        None, description="worse than dense, in the metric's unit"
     )
     max_latency_ms: float | None = Field(
         None, gt=0, description="p50 in ms at the first batch size"
@@ -22,7 +20,7 @@ class GateSettings(Section):
     min_speedup: float | None = Field(None, gt=0, description="dense p50 / pruned p50")
     min_compression: float | None = Field(None, gt=0, description="dense / pruned, deflated bytes")
     min_sparsity: float | None = Field(
-        None, ge=0, le=1, description="zeros / all matrix-shaped weights of the file"
+        None, ge=0, le=1, description="zeros / matrix-shaped weights of the file"
     )
     baseline_accuracy_drop: float | None = Field(0.5, description="points below the baseline")
     baseline_latency_increase: float | None = Field(0.1, description="growth of p50 / dense p50")

@@ -17,6 +17,6 @@ class RunSettings(Section):
     seed: int = Field(0, ge=0, lt=2**63, description="fixes all that is random")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     track: Annotated[list[Tracked], BeforeValidator(split)] = Field(
-        [], description="trackers that are told of the run: tensorboard, mlflow, wandb"
+        [], description="tensorboard, mlflow, wandb"
     )
     out: str | None = Field(None, description="run directory; default: runs/MODEL, numbered")

@@ -15,7 +15,7 @@ class TaskSettings(Section):
 
     kind: str = Field(
         CLASSIFICATION,
-        description="classification, multilabel, regression, segmentation or FILE.py:TASK",
+        description="see docs/tasks.md",
     )
     output: str | None = Field(
         None, description="name of the output that counts; null = logits, out, or the first"

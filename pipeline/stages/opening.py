@@ -196,7 +196,12 @@ def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) 
     if isinstance(data.test, StructuredSamples):
         task.check(outputs, targets)
         return outputs
-    given = task.main(outputs).shape[1]
+    scores = task.main(outputs)
+    if scores.dim() != 2:
+        raise InputError(
+            f"the model must give scores of shape (samples, classes), got {tuple(scores.shape)}"
+        )
+    given = scores.shape[1]
     if given < data.classes or (data.class_names is not None and given != data.classes):
         raise InputError(
             f"the model gives {given} scores for each sample, "

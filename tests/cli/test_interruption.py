@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -95,7 +96,7 @@ def test_ctrl_c_keeps_the_state_says_how_to_continue_and_exits_130(tmp_path):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    job = " ".join(map(str, signed))
+    job = shlex.join(map(str, signed))
     assert f"continue with: wfpipe {job} --out 'my run' --resume\n" in stderr
     assert "Traceback" not in stderr
     assert (tmp_path / "my run" / "checkpoint.pt").exists()

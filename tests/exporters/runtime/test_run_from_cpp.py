@@ -54,7 +54,7 @@ def test_its_outputs_are_those_of_wfpipe(program: Path, tmp_path: Path) -> None:
     model, (sample,) = write_model(tmp_path / "model.onnx", sparse_model()), golden_inputs(1)
     done = run(program, model, library_path(), 1, *sample.shape, sample=sample.tobytes())
     assert (done.returncode, done.stderr) == (0, b"")
-    (wanted,) = run_samples(model, sample[None], "model")
+    ((wanted,),) = run_samples(model, sample[None], "model")
     np.testing.assert_allclose(np.array(done.stdout.split(), np.float32), wanted, rtol=1e-6)
 
 
@@ -73,5 +73,5 @@ def test_the_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     names = {"batch": golden_inputs(3)}
     exec(lines, names)  # the page's own text
-    wanted = run_samples(tmp_path / "model.onnx", golden_inputs(3), "model")
+    (wanted,) = run_samples(tmp_path / "model.onnx", golden_inputs(3), "model")
     np.testing.assert_allclose(names["logits"], wanted, rtol=1e-5, atol=1e-6)
