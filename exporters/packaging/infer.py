@@ -137,7 +137,7 @@ def open_session(manifest: dict[str, Any], threads: int) -> ort.InferenceSession
             options.register_custom_ops_library(str(library))
         cpu = ["CPUExecutionProvider"]
         return ort.InferenceSession(str(model), options, providers=cpu, enable_fallback=0)
-    except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+    except Exception as error:
         raise InputError(f"cannot open {model}: {one_line(error)}") from None
 
 
@@ -251,7 +251,7 @@ def load(path: Path) -> Any:
     """Return the array, or the arrays, of a file."""
     try:
         return np.load(path, allow_pickle=False)
-    except Exception as error:  # a damaged header fails in many ways
+    except Exception as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None
 
 
@@ -273,7 +273,7 @@ def read_image(path: Path, manifest: dict[str, Any]) -> list[Image.Image]:
             image = upright(file)
         mode = "L" if channels(manifest) == 1 else "RGB"
         return list(coloured(image, mode, manifest["preprocessing"] or {}).split())
-    except Exception as error:  # decoders of damaged files fail in many ways
+    except Exception as error:
         raise InputError(f"cannot read image {path}: {one_line(error)}") from None
 
 
@@ -281,7 +281,7 @@ def upright(image: Image.Image) -> Image.Image:
     """Turn an image as its EXIF orientation says, if that can be read."""
     try:
         turn = TURNS.get(int(image.getexif().get(0x0112, 1)))
-    except Exception:  # EXIF data are often damaged where the image is not
+    except Exception:
         turn = None
     return image if turn is None else image.transpose(turn)
 
@@ -309,11 +309,7 @@ def channels(manifest: dict[str, Any]) -> int | None:
 
 
 def prepare(planes: list[Image.Image], manifest: dict[str, Any], name: str) -> Array:
-    """Return an image, given by its channels, as the network takes it.
-
-    Each channel is resized and cropped as for training. Pixels become values in [0, 1], less the
-    mean, over the standard deviation: float32 (channels, height, width).
-    """
+    """Return an image, given by its channels, as the network takes it: float32 (c, h, w)."""
     wanted = channels(manifest)
     if len(planes) == 1 and wanted == 3:
         planes = planes * 3
@@ -352,10 +348,7 @@ def crop_start(own: int, wanted: int) -> int:
 
 
 def normalise(pixels: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """Return uint8 pixels (channels, height, width) as the float32 values that the network takes.
-
-    ``mean`` and ``std`` hold one value, or one for each channel, for pixels in [0, 1].
-    """
+    """Return uint8 pixels (c, h, w) as the float32 values that the network takes."""
     centre, width = (np.asarray(values, np.float32).reshape(-1, 1, 1) for values in (mean, std))
     return np.asarray((pixels.astype(np.float32) / np.float32(255) - centre) / width)
 

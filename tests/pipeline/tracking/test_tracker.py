@@ -1,5 +1,5 @@
-"""MLflow and Weights & Biases are far too large to be installed for the tests: stand-ins with the
-part of their interface that is used show that it is used as documented.
+"""MLflow and Weights & Biases are not installed for the tests: stand-ins with the part of their
+interface that is used show that it is used as documented.
 """
 
 from __future__ import annotations
