@@ -12,7 +12,7 @@ from ...exporters.documents.score import Score
 from ...exporters.measuring.accuracy import Meter
 from ...support.errors import InputError
 from ...support.nests import Nest
-from .task import MainMeter, Task, no_fit
+from .task import MainMeter, Task, as_rows, check_pairs
 
 
 class Multilabel(Task):
@@ -46,10 +46,7 @@ class Multilabel(Task):
         return MainMeter(self, LabelCounts())
 
     def check(self, outputs: Nest, targets: Nest) -> None:
-        main = self.main(outputs)
-        fits = isinstance(targets, Tensor) and main.numel() == targets.numel()
-        if not fits or len(main) != len(targets):
-            raise no_fit(self, main, targets, "a logit and a 0 or 1 for each label")
+        check_pairs(self, self.main(outputs), targets, "a logit and a 0 or 1 for each label")
         self.check_targets(targets, outputs)
 
     def check_targets(self, targets: Nest, outputs: Nest) -> None:
@@ -67,8 +64,7 @@ class LabelCounts:
 
     def add(self, outputs: Tensor, targets: Nest) -> None:
         """Take logits (n, labels) and targets of a batch."""
-        self._scores.append(outputs.detach().cpu().double().flatten(1) if outputs.dim() > 1
-                            else outputs.detach().cpu().double()[:, None])  # fmt: skip
+        self._scores.append(as_rows(outputs))
         self._labels.append(targets.cpu().bool().view(self._scores[-1].shape))
 
     def scores(self) -> dict[str, Score]:

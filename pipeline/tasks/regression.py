@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ...exporters.documents.score import Score
 from ...exporters.measuring.accuracy import Meter
 from ...support.nests import Nest
-from .task import MainMeter, Task, no_fit
+from .task import MainMeter, Task, as_rows, check_pairs
 
 
 class Regression(Task):
@@ -41,10 +41,8 @@ class Regression(Task):
         return MainMeter(self, Errors())
 
     def check(self, outputs: Nest, targets: Nest) -> None:
-        main = self.main(outputs)
-        fits = isinstance(targets, Tensor) and main.numel() == targets.numel()
-        if not fits or len(main) != len(targets):
-            raise no_fit(self, main, targets, "as many outputs as targets, numbers both")
+        rule = "as many outputs as targets, numbers both"
+        check_pairs(self, self.main(outputs), targets, rule)
 
 
 class Errors:
@@ -56,11 +54,7 @@ class Errors:
 
     def add(self, outputs: Tensor, targets: Nest) -> None:
         """Take outputs and targets of a batch."""
-        given = (
-            outputs.detach().double().cpu().flatten(1)
-            if outputs.dim() > 1
-            else (outputs.detach().double().cpu()[:, None])
-        )
+        given = as_rows(outputs)
         wanted = targets.double().cpu().view(given.shape)
         self._absolute += float((given - wanted).abs().sum())
         self._squared += float((given - wanted).square().sum())

@@ -148,6 +148,18 @@ class MainMeter:
         return self._task.ordered(self._meter.scores())
 
 
+def check_pairs(task: Task, outputs: Tensor, targets: Nest, rule: str) -> None:
+    """Refuse a batch that has not one target for each number that the model gives."""
+    fits = isinstance(targets, Tensor) and outputs.numel() == targets.numel()
+    if not fits or len(outputs) != len(targets):
+        raise no_fit(task, outputs, targets, rule)
+
+
+def as_rows(outputs: Tensor) -> Tensor:
+    """Return outputs as float64 on the CPU, (n, numbers of a sample)."""
+    return outputs.detach().cpu().double().reshape(len(outputs), -1)
+
+
 def no_fit(task: Task, outputs: Tensor, targets: Nest, rule: str) -> InputError:
     """Say that a batch does not fit a task."""
     found = ", ".join(
