@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ...exporters.documents.score import Score
 from ...exporters.measuring.accuracy import Meter
+from ...support.errors import InputError
 from ...support.nests import Nest
 from .task import MainMeter, Task, as_rows, check_pairs
 
@@ -43,6 +44,12 @@ class Regression(Task):
     def check(self, outputs: Nest, targets: Nest) -> None:
         rule = "as many outputs as targets, numbers both"
         check_pairs(self, self.main(outputs), targets, rule)
+        self.check_targets(targets, outputs)
+
+    def check_targets(self, targets: Nest, outputs: Nest) -> None:
+        wrong = targets[~torch.isfinite(targets)]
+        if len(wrong):
+            raise InputError(f"task regression needs finite targets, got {wrong[0].item():g}")
 
 
 class Errors:

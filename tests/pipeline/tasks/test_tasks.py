@@ -156,3 +156,12 @@ def test_labels_without_a_place_and_unknown_names_are_refused() -> None:
         task("segmentatio")
     with pytest.raises(InputError, match=r"metric of task regression 'r3'"):
         task("regression", metric="r3")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_no_targets_of_a_regression(value):
+    task, targets = open_task(TaskSettings(kind="regression")), torch.zeros(4, 1)
+    task.check_targets(targets, torch.zeros(4, 1))
+    targets[2] = value
+    with pytest.raises(InputError, match=r"regression needs finite targets, got (nan|inf)"):
+        task.check_targets(targets, torch.zeros(4, 1))
