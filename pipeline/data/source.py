@@ -20,20 +20,20 @@ from ...support.nests import Nest, tensors
 from ...support.progress import Reporter
 from ..recipe.data import DataSettings
 from ..recipe.task import CLASSIFICATION
-from .arrays import ArrayReader, open_npz
-from .augment import Augmentation
-from .digits import CLASS_NAMES, load_digits
-from .factory import FactoryReader, open_factory
-from .form import check_channels, decide_form
-from .hub import open_hub
-from .image_folder import open_folder
 from .loader import Key
-from .prepare import Rules, settle
+from .preparation.augment import Augmentation
+from .preparation.common_form import check_channels, decide_form
+from .preparation.prepare import Rules, settle
+from .preparation.samples import Samples
+from .preparation.structured import StructuredSamples
 from .randomness import permutation, stream
-from .reading import Source, Split
-from .samples import Samples
-from .shards import open_shards
-from .structured import StructuredSamples
+from .sources.arrays import ArrayReader, open_npz
+from .sources.digits import CLASS_NAMES, load_digits
+from .sources.factory import FactoryReader, open_factory
+from .sources.hub import open_hub
+from .sources.image_folder import open_folder
+from .sources.reading import Source, Split
+from .sources.shards import open_shards
 
 # A heuristic: the cache leaves most of the free memory to the gradients and the network.
 CACHE_SHARE = 1 / 4

@@ -18,9 +18,9 @@ from ...models.registry import load_model
 from ...support.errors import InputError, first_line
 from ...support.nests import Nest, plain, samples, tensors
 from ...support.progress import Reporter
+from ..data.preparation.structured import StructuredSamples
 from ..data.randomness import stream
 from ..data.source import Data, open_data
-from ..data.structured import StructuredSamples
 from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
 from ..recipe.task import CLASSIFICATION

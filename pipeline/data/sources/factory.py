@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from ...models.sources import load_factory
-from ...support.errors import InputError
-from ...support.progress import Reporter
-from ..recipe.task import CLASSIFICATION
-from .loader import Key, in_order
+from ....models.sources import load_factory
+from ....support.errors import InputError
+from ....support.progress import Reporter
+from ...recipe.task import CLASSIFICATION
+from ..loader import Key, in_order
 from .reading import Item, Kind, Reader, Source, Split, Values, brief
 
 LOOKED_AT = 16
