@@ -22,16 +22,14 @@ def command(**options: Any) -> None:
     """
     reporter = terminal(options)
     request = open_request(options, reporter)
-    from ..pipeline.stages.opening import open_job
-    from ..pipeline.stages.run import prune_job
+    from ..pipeline.stages.run import prune_run
 
     with request.telling_how_to_continue():
-        job = open_job(
+        prune_run(
             request.recipe,
             request.directory,
             reporter,
             resume=request.resume,
             overwrite=request.overwrite,
         )
-        prune_job(job)
     reporter.say(f"sparse weights: {request.directory.weights}")

@@ -71,12 +71,22 @@ def prune_and_export(
     if resume and baseline is None and _complete(directory):
         return _report_again(directory, reporter, sign)
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite, given=given)
-    tracking = Tracking(job)
-    job.watch = _both(tracking.watch, watch)
     if baseline is not None:
         baseline.check(_plan(job))
     _remember(job, {"--sign": sign is not None, "--baseline": baseline is not None})
-    prune_job(job)
+    with Tracking(job) as tracking:
+        job.watch = _both(tracking.watch, watch)
+        prune_job(job)
+        report = _measured(job, baseline)
+        if report.ships is not None:
+            _pack(directory, job.data, sign, recipe.export.targets)
+        tracking.finish(report)
+    return report
+
+
+def _measured(job: Job, baseline: Baseline | None) -> Report:
+    """Export the pruned network of a job in all forms, measure them, and write the report."""
+    recipe, directory = job.recipe, job.directory
     zeros = export_stage(job)
     made = variants_stage(job)
     measured = measure_files(
@@ -86,7 +96,7 @@ def prune_and_export(
         data=job.data,
         recipe=recipe,
         device=job.placement.device,
-        reporter=reporter,
+        reporter=job.reporter,
         zeros=zeros,
         baseline=baseline,
         variants=forms_to_measure(job, made),
@@ -97,10 +107,27 @@ def prune_and_export(
     for file in (directory.package, directory.card):  # of another form, or one that fails now
         file.unlink(missing_ok=True)
     write_report(directory.path, report, recipe=recipe.to_yaml())
-    if report.ships is not None:
-        _pack(directory, job.data, sign, recipe.export.targets)
-    tracking.finish(report)
     return report
+
+
+def prune_run(
+    recipe: Recipe,
+    directory: RunDirectory,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Run the job up to the sparse weights; the arguments are those of :func:`prune_and_export`.
+
+    Raises:
+        InputError: for input that cannot work, before anything is written.
+    """
+    job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
+    with Tracking(job) as tracking:
+        job.watch = tracking.watch
+        prune_job(job)
+        tracking.finish()
 
 
 def _both(track: Watch, watch: Watch | None) -> Watch:
