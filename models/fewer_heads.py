@@ -50,7 +50,7 @@ class FewerHeads(nn.MultiheadAttention):
         biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         weights = cast("Tensor", self.in_proj_weight).chunk(3)
         q, k, v = (
-            F.linear(x, weight, bias).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            F.linear(x, weight, bias).view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)
             for x, weight, bias in zip(given, weights, biases, strict=True)
         )
         scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_dim)

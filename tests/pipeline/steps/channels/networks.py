@@ -197,6 +197,9 @@ class Ready(Attention):
 class Chosen(Net):
     """Places in an embedding that are gathered from a buffer of numbers, as BERT does."""
 
+    kinds: torch.Tensor
+    places: torch.Tensor
+
     def build(self, width: int) -> int:
         self.register_buffer("kinds", torch.arange(6)[None] % 2)
         self.register_buffer("places", torch.arange(6)[None])
