@@ -174,6 +174,11 @@ def prune_job(job: Job) -> None:
     """
     if job.recipe.prune.search is not None:
         raise InputError("prune.search is for `wfpipe search`: run that, or leave it out")
+    if job.setup.channels is not None and job.recipe.prune.target_speedup is not None:
+        raise InputError(
+            "pattern=channel meets a target_speedup by trials: run `wfpipe search "
+            "--pattern channel --target-speedup RATIO`, or give prune.max_macs"
+        )
     if (job.directory.path / SEARCH_FILE).exists():
         raise InputError(
             f"{str(job.directory.path)!r} holds a search: continue it with `wfpipe search "
