@@ -59,6 +59,7 @@ def test_the_gate_is_held_against_all_weights_of_the_file(job):
     assert report["stays_dense"] == [{"name": "head.weight", "weights": 120}]
     assert report["gates"][0]["got"] == pytest.approx(report["file_sparsity"])
     assert code == 3, said
+    assert "min_sparsity: wanted at least 50.00 %" in said
     assert "Without a zero: head.weight (120)" in (run / "report.html").read_text()
 
 
@@ -78,9 +79,10 @@ def test_all_kinds_are_pruned_and_what_is_not_is_named(job):
         assert words in said
 
 
-def test_the_package_is_right_though_a_gate_failed(job):
+def test_the_package_is_right_though_a_gate_failed_and_resuming_fails_it_again(job):
     run, _, _ = job
     assert verify_package(run / "package.zip")
+    assert wfpipe("prune-and-export", "--out", run, "--resume").returncode == 3
 
 
 def test_a_network_with_nothing_to_train_is_refused_where_it_would_be(job, tmp_path):
