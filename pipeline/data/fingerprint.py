@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 
 from ...support.nests import tensors
-from .samples import Samples
-from .structured import StructuredSamples
+from .preparation.samples import Samples
+from .preparation.structured import StructuredSamples
 
 SAMPLES = 64
 """Samples that are looked at beside all labels (a heuristic: reading them takes no time)."""

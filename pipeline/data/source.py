@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...exporters.documents.preprocessing import Preprocessing
+from ...models.given import is_given, not_given
 from ...models.sources import is_factory
 from ...support.errors import InputError, unknown
 from ...support.memory import available_memory
@@ -20,20 +21,20 @@ from ...support.nests import Nest, tensors
 from ...support.progress import Reporter
 from ..recipe.data import DataSettings
 from ..recipe.task import CLASSIFICATION
-from .arrays import ArrayReader, open_npz
-from .augment import Augmentation
-from .digits import CLASS_NAMES, load_digits
-from .factory import FactoryReader, open_factory
-from .form import check_channels, decide_form
-from .hub import open_hub
-from .image_folder import open_folder
 from .loader import Key
-from .prepare import Rules, settle
+from .preparation.augment import Augmentation
+from .preparation.common_form import check_channels, decide_form
+from .preparation.prepare import Rules, settle
+from .preparation.samples import Samples
+from .preparation.structured import StructuredSamples
 from .randomness import permutation, stream
-from .reading import Source, Split
-from .samples import Samples
-from .shards import open_shards
-from .structured import StructuredSamples
+from .sources.arrays import ArrayReader, open_npz
+from .sources.digits import CLASS_NAMES, load_digits
+from .sources.factory import FactoryReader, open_factory
+from .sources.hub import open_hub
+from .sources.image_folder import open_folder
+from .sources.reading import Source, Split
+from .sources.shards import open_shards
 
 # A heuristic: the cache leaves most of the free memory to the gradients and the network.
 CACHE_SHARE = 1 / 4
@@ -194,7 +195,12 @@ class Batches:
 
 
 def open_data(
-    settings: DataSettings, *, task: str = CLASSIFICATION, seed: int, reporter: Reporter
+    settings: DataSettings,
+    *,
+    task: str = CLASSIFICATION,
+    seed: int,
+    reporter: Reporter,
+    given: tuple[Any, Any] | None = None,
 ) -> Data:
     """Open the data that a recipe names, check it, and read it into memory where it fits.
 
@@ -206,11 +212,12 @@ def open_data(
         task: kind of the task.
         seed: fixes orders, augmentation and subsets.
         reporter: where the progress of reading goes.
+        given: the training and the test data set, or loaders; None: the source says which.
 
     Raises:
         InputError: when the source is missing, unreadable, or does not fit the settings.
     """
-    source = _find(settings, task, reporter)
+    source = _find(settings, task, reporter, given)
     if source.kind == "nest":
         return _structured(source, settings, seed)
     if task != CLASSIFICATION:
@@ -317,17 +324,23 @@ def _cut(order: Key, batch: int) -> list[Key]:
     return [order[start : start + batch] for start in range(0, len(order), batch)]
 
 
-def _find(settings: DataSettings, task: str, reporter: Reporter) -> Source:
+def _find(
+    settings: DataSettings, task: str, reporter: Reporter, given: tuple[Any, Any] | None
+) -> Source:
     """Recognise the source by its form and open it."""
     name = settings.source
+    if is_given(name) and given is None:
+        raise not_given("data", name)
     if name == "digits":
         return _digits()
     if name.startswith("wds:") and name != "wds:":
         return open_shards(Path(name.removeprefix("wds:")), reporter)
     if name.startswith("hf:") and name != "hf:":
         return open_hub(name.removeprefix("hf:"))
-    if is_factory(name):
-        return open_factory(name, task=task, workers=settings.workers, reporter=reporter)
+    if given is not None or is_factory(name):
+        return open_factory(
+            name, task=task, workers=settings.workers, reporter=reporter, given=given
+        )
     if name.endswith(".npz"):
         return open_npz(Path(name))
     if os.path.isdir(name):

@@ -44,6 +44,7 @@ from ..recipe.recipe import Recipe
 from ..recipe.validate import ValidateSettings
 from ..runs.device import find_device
 from ..tasks.registry import open_task
+from ..tasks.task import Task
 from .opening import open_recipe_data
 
 _BATCH = 256
@@ -71,6 +72,7 @@ def measure_files(
     zeros: ZeroCount | None = None,
     baseline: Baseline | None = None,
     variants: Mapping[str, Form] | None = None,
+    task: Task | None = None,
 ) -> Report:
     """Measure files on the whole test split, and hold them against the gates.
 
@@ -84,6 +86,7 @@ def measure_files(
         zeros: counted over the prunables; without it, sparsity is over all weights of the file.
         baseline: the last accepted model; None compares with none.
         variants: other forms of the pruned file; one that fails stops nothing.
+        task: says what is measured; None: that of the recipe.
 
     Raises:
         InputError: when one of the two files cannot be run on the data, a gate needs what was not
@@ -95,7 +98,8 @@ def measure_files(
     if baseline is not None:
         baseline.check(planned)
     forms = variants or {}
-    measured = _measure(pruned, dense, forms, data, recipe, settings, reporter)
+    task = task or open_task(recipe.task)
+    measured = _measure(pruned, dense, forms, data, recipe, settings, reporter, task)
     provider = PROVIDERS[settings.provider]
     total = zeros.pruned + zeros.kept if zeros else None
     sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
@@ -216,10 +220,10 @@ def _measure(
     recipe: Recipe,
     settings: SessionSettings,
     reporter: Reporter,
+    task: Task,
 ) -> Measured:
     count = max(recipe.validate_.batches)
     samples, _ = next(iter(data.test_batches(batch=max(count, PARITY_SAMPLES if variants else 1))))
-    task = open_task(recipe.task)
     return validate_files(
         pruned,
         dense,

@@ -27,7 +27,7 @@ from ..runs.state import Event
 from .export import dense_stage, export_stage, real_samples
 from .latency import check_latency, latency_stage
 from .measure import measure_files, plan, session_settings
-from .opening import Job, open_job, open_recipe_data
+from .opening import Given, Job, open_job, open_recipe_data
 from .prune import prune_stage
 from .track import Tracking
 from .variants import forms_to_measure, remove_failed, variants_stage, with_variants
@@ -48,6 +48,7 @@ def prune_and_export(
     baseline: Baseline | None = None,
     sign: SigningKey | None = None,
     watch: Watch | None = None,
+    given: Given | None = None,
 ) -> Report:
     """Run the whole job and return its report; failed gates are in it.
 
@@ -60,6 +61,7 @@ def prune_and_export(
         baseline: the last accepted model, which this one may not fall behind; None: none.
         sign: the key to sign the package with; None: it is not signed.
         watch: sees the history after each prune step and epoch; what it raises ends the run.
+        given: objects that take the place of what the recipe names; None: there are none.
 
     Raises:
         InputError: for input that cannot work, before anything is written.
@@ -68,7 +70,7 @@ def prune_and_export(
     reporter = reporter or Silent()
     if resume and baseline is None and is_complete(directory):
         return _report_again(directory, reporter, sign)
-    job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
+    job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite, given=given)
     tracking = Tracking(job)
     job.watch = _both(tracking.watch, watch)
     if baseline is not None:
@@ -88,6 +90,7 @@ def prune_and_export(
         zeros=zeros,
         baseline=baseline,
         variants=forms_to_measure(job, made),
+        task=job.task,
     )
     report = with_variants(measured, made, recipe.export.pick)
     remove_failed(job, report)

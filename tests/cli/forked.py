@@ -156,6 +156,7 @@ def _serve() -> None:
 
 def _prepare() -> None:
     import torch
+    import torchmetrics  # noqa: F401 - each run that measures a task imports it
 
     import wfpipe
     from wfpipe.exporters.onnx.export import export_onnx

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from wfpipe.pipeline.data import source as module
-from wfpipe.pipeline.data.augment import ATTEMPTS, resized_crop_box
-from wfpipe.pipeline.data.image_folder import ImageFiles
+from wfpipe.pipeline.data.preparation.augment import ATTEMPTS, resized_crop_box
 from wfpipe.pipeline.data.randomness import stream, uniforms
-from wfpipe.pipeline.data.reading import Reader
 from wfpipe.pipeline.data.source import Data
+from wfpipe.pipeline.data.sources.image_folder import ImageFiles
+from wfpipe.pipeline.data.sources.reading import Reader
 from wfpipe.support.errors import InputError
 
 MakeFolder = Callable[..., Path]

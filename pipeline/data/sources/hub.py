@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...support.errors import InputError
+from ....support.errors import InputError
 from .reading import BadImageError, Item, Reader, Source, Split, brief
 
 _TEST_SPLITS = ("test", "validation")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .randomness import stream, uniforms
+from ..randomness import stream, uniforms
 
 Images = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.int64]

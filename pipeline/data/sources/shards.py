@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...support.errors import InputError, first_line, shown
-from ...support.progress import Reporter
+from ....support.errors import InputError, first_line, shown
+from ....support.progress import Reporter
 from .image_folder import SUFFIXES, ImageFiles
 from .reading import Source, Split
 

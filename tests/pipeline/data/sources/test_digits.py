@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wfpipe.pipeline.data import digits as module
-from wfpipe.pipeline.data.digits import CLASS_NAMES, load_digits
+from wfpipe.pipeline.data.sources import digits as module
+from wfpipe.pipeline.data.sources.digits import CLASS_NAMES, load_digits
 
 
 def test_digits_hold_1797_images_split_80_to_20() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfpipe.pipeline.data.augment import (
+from wfpipe.pipeline.data.preparation.augment import (
     ATTEMPTS,
     Augmentation,
     crop,

@@ -1,75 +1,20 @@
-"""Samples as their source has them, and how one is brought to the form of the network's input."""
+"""How a sample is brought to the form of the network's input."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from ...exporters.documents.preprocessing import ImageRules
-from ...support.errors import InputError
+from ....exporters.documents.preprocessing import ImageRules
+from ....support.errors import InputError
+from ..sources.reading import BadImageError, Item, Kind, Values, brief
 from .augment import Box
 from .images import DEEP, coloured, fitted
 
-Kind = Literal["image", "features", "nest"]
-Values = npt.NDArray[Any]
-Item = Image.Image | Values
-
 _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
-
-
-class BadImageError(InputError):
-    """An image that cannot be read: left out where the user asked for that."""
-
-
-class Reader(Protocol):
-    """A split of a data set: numbered samples, read one at a time.
-
-    ``threads`` says whether several threads may read at once, ``processes`` whether it can be
-    sent to other processes, and ``fixed`` whether a sample is the same each time it is read.
-    """
-
-    threads: bool
-    processes: bool
-    fixed: bool
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int, seed: int) -> Item:
-        """Return an image, uint8[c, h, w] or float32[...]; ``seed`` fixes what is random in it.
-
-        Raises:
-            InputError: when it cannot be read; :class:`BadImageError` when it is an image file.
-        """
-
-    def header(self, index: int) -> tuple[str | None, tuple[int, ...]]:
-        """Return the mode (of a Pillow image) and the shape, (h, w) for a Pillow image."""
-        return header_of(self.read(index, 0))
-
-    def name(self, index: int) -> str:
-        """Return what the sample is called in a message, such as its path."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """The samples of a split and their class indices, Int[n]."""
-
-    reader: Reader
-    targets: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Source:
-    """The two splits of a data set as they come; the kind ``"nest"`` is read in batches."""
-
-    kind: Kind
-    train: Split
-    test: Split
-    class_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -165,16 +110,3 @@ class Form:
 def pixels(shape: tuple[int, ...]) -> str:
     """Return height × width in words."""
     return f"{shape[-2]} × {shape[-1]}"
-
-
-def header_of(item: Item) -> tuple[str | None, tuple[int, ...]]:
-    """Return what :meth:`Reader.header` returns, of a sample that was read."""
-    if isinstance(item, Image.Image):
-        return item.mode, (item.height, item.width)
-    return None, item.shape
-
-
-def brief(error: BaseException) -> str:
-    """Put an error of other software into less than a line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from wfpipe.pipeline.data import prepare
 from wfpipe.pipeline.data import source as module
+from wfpipe.pipeline.data.preparation import prepare
 from wfpipe.pipeline.data.source import Data
 from wfpipe.support.errors import InputError
 

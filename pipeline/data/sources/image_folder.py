@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ...support.errors import InputError
-from ...support.names import some_names
-from ...support.progress import Reporter
-from .images import lies_sideways, transparent, upright
+from ....support.errors import InputError
+from ....support.names import some_names
+from ....support.progress import Reporter
+from .image_headers import lies_sideways, transparent, upright
 from .reading import BadImageError, Item, Source, Split, brief
 
 SUFFIXES = (

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfpipe.pipeline.data.subset import stratified
+from wfpipe.pipeline.data.preparation.subset import stratified
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.data())

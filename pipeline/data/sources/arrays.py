@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from ...support.errors import InputError
-from ...support.memory import available_memory, format_size
+from ....support.errors import InputError
+from ....support.memory import available_memory, format_size
 from .reading import Item, Kind, Source, Split, Values, brief
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")

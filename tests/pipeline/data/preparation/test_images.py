@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +7,7 @@ import pytest
 from PIL import Image
 
 from wfpipe.exporters.documents.preprocessing import ImageRules
-from wfpipe.pipeline.data.image_folder import ImageFiles
-from wfpipe.pipeline.data.images import coloured, fitted, upright
+from wfpipe.pipeline.data.preparation.images import coloured, fitted
 from wfpipe.tests.reference.images import resized, short_side_and_centre
 
 Array = np.ndarray[Any, Any]
@@ -59,37 +57,6 @@ def test_both_sides_may_be_named_before_the_crop() -> None:
     image = Image.fromarray(noise(1))
     got = pixels_of(fitted(image, (8, 6), rules))
     assert np.array_equal(got, np.asarray(image.resize((10, 8), Image.Resampling.NEAREST))[:, 2:8])
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
-def test_images_are_turned_as_their_orientation_says(
-    tmp_path: Path, orientation: int, suffix: str
-) -> None:
-    upright_pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 3), np.uint8)
-    stored = {  # what the sensor saw, by the definition of the tag: where row 0 and column 0 are
-        1: upright_pixels,
-        2: upright_pixels[:, ::-1],
-        3: upright_pixels[::-1, ::-1],
-        4: upright_pixels[::-1],
-        5: upright_pixels.transpose(1, 0, 2),
-        6: upright_pixels.transpose(1, 0, 2)[::-1],
-        7: upright_pixels.transpose(1, 0, 2)[::-1, ::-1],
-        8: upright_pixels.transpose(1, 0, 2)[:, ::-1],
-    }[orientation]
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / f"a.{suffix}"
-    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, lossless=True)
-    reader = ImageFiles([str(path)])
-    assert np.array_equal(np.asarray(reader.read(0, 0)), upright_pixels)
-    assert reader.header(0) == ("RGB", (6, 4))
-
-
-def test_damaged_exif_data_do_not_cost_the_image() -> None:
-    image = Image.new("L", (2, 2))
-    image.info["exif"] = b"Exif\0\0nonsense"
-    assert upright(image) is image
 
 
 def test_deep_images_are_read_by_what_is_white() -> None:

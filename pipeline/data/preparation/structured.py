@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from ...support.errors import InputError
-from ...support.nests import Nest, each, names, plain, tensors
+from ....support.errors import InputError
+from ....support.nests import Nest, each, names, plain, tensors
+from ..loader import Key, in_order
+from ..randomness import stream, words
+from ..sources.factory import FactoryReader
+from ..sources.reading import brief
 from .augment import Augmentation
-from .factory import FactoryReader
-from .loader import Key, in_order
-from .randomness import stream, words
-from .reading import brief
 
 TARGET_KEYS = ("labels", "label", "targets", "target")
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...exporters.documents.preprocessing import ImageRules
-from ...support.errors import InputError
-from ...support.progress import Reporter
-from ..recipe.data import DataSettings
-from .image_folder import ImageFiles
+from ....exporters.documents.preprocessing import ImageRules
+from ....support.errors import InputError
+from ....support.progress import Reporter
+from ...recipe.data import DataSettings
+from ..loader import Key
+from ..sources.image_folder import ImageFiles
+from ..sources.reading import BadImageError, Reader, Source
+from .form import Form
 from .images import GRAY
-from .loader import Key
-from .reading import BadImageError, Form, Reader, Source
 from .samples import with_remedy
 
 REPEATED = "the images are gray: their channel is repeated to three"

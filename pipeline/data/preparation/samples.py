@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ...support.errors import InputError
+from ....support.errors import InputError
+from ..loader import Key, available_threads, in_order
+from ..randomness import stream, words
+from ..sources.reading import BadImageError, Reader, Values, header_of
 from .augment import Augmentation, resized_crop_box
-from .loader import Key, available_threads, in_order
-from .randomness import stream, words
-from .reading import BadImageError, Form, Reader, Values, header_of
+from .form import Form
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .randomness import permutation, stream
+from ..randomness import permutation, stream
 
 
 def stratified(targets: npt.NDArray[np.int64], count: int, name: int) -> npt.NDArray[np.int64]:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wfpipe.pipeline.data import image_folder
-from wfpipe.pipeline.data.image_folder import ImageFiles
-from wfpipe.pipeline.data.reading import BadImageError, Source
+from wfpipe.pipeline.data.sources import image_folder
+from wfpipe.pipeline.data.sources.image_folder import ImageFiles
+from wfpipe.pipeline.data.sources.reading import BadImageError, Source
 from wfpipe.support.errors import InputError
 from wfpipe.support.progress import Silent
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wfpipe.pipeline.data import arrays as module
-from wfpipe.pipeline.data.arrays import open_npz
+from wfpipe.pipeline.data.sources import arrays as module
+from wfpipe.pipeline.data.sources.arrays import open_npz
 from wfpipe.support.errors import InputError
 
 RANDOM = np.random.default_rng(0)

@@ -8,13 +8,14 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ...support.errors import InputError
-from ...support.progress import Reporter
-from .arrays import ArrayReader
-from .image_folder import ImageFiles
-from .loader import Key
-from .randomness import stream
-from .reading import BadImageError, Form, Split, Values
+from ....support.errors import InputError
+from ....support.progress import Reporter
+from ..loader import Key
+from ..randomness import stream
+from ..sources.arrays import ArrayReader
+from ..sources.image_folder import ImageFiles
+from ..sources.reading import BadImageError, Split, Values
+from .form import Form
 from .samples import Samples, with_remedy
 from .subset import stratified
 

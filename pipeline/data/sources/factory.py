@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from ...models.sources import load_factory
-from ...support.errors import InputError
-from ...support.progress import Reporter
-from ..recipe.task import CLASSIFICATION
-from .loader import Key, in_order
+from ....models.sources import load_factory
+from ....support.errors import InputError
+from ....support.progress import Reporter
+from ...recipe.task import CLASSIFICATION
+from ..loader import Key, in_order
 from .reading import Item, Kind, Reader, Source, Split, Values, brief
 
 LOOKED_AT = 16
@@ -29,20 +30,22 @@ class FactoryReader(Reader):
     """A reader of a data set of the user's (see :class:`.reading.Reader`).
 
     In another process it calls the factory there: the data set itself may not be fit to be sent.
+    A data set that no factory made is sent.
     """
 
     threads = False
     processes = True
 
-    def __init__(self, spec: str, part: str, made: Any) -> None:
+    def __init__(self, spec: str, part: str, made: Any, *, sent: bool = False) -> None:
         self.spec = spec
+        self.sent = sent
         self.part = part
         self.fixed = False
         self._dataset, self.collate = _opened(made)
         self._length = len(self._dataset)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_dataset": None, "collate": None}
+        return self.__dict__ if self.sent else {**self.__dict__, "_dataset": None, "collate": None}
 
     def __len__(self) -> int:
         return self._length
@@ -101,7 +104,7 @@ class FactoryReader(Reader):
             InputError: when it cannot be read.
         """
         if self._dataset is None:
-            self._dataset, self.collate = _opened(_datasets(self.spec)[self.part])
+            self._dataset, self.collate = _opened(_made(self.spec)[self.part])
             if len(self._dataset) != self._length:
                 raise InputError(f"{self.spec!r} must return the same data each time it is called")
         try:
@@ -134,7 +137,12 @@ class FactoryReader(Reader):
 
 
 def open_factory(
-    spec: str, *, task: str = CLASSIFICATION, workers: int, reporter: Reporter
+    spec: str,
+    *,
+    task: str = CLASSIFICATION,
+    workers: int,
+    reporter: Reporter,
+    given: tuple[Any, Any] | None = None,
 ) -> Source:
     """Call the factory and read the class index of every sample that it gives.
 
@@ -148,12 +156,17 @@ def open_factory(
         task: kind of the task.
         workers: processes that read samples.
         reporter: where the progress of reading goes.
+        given: what a factory would return; None: it is called.
 
     Raises:
         InputError: when the file, the factory or what it returns is not as it must be.
     """
     splits = {}
-    readers = {part: FactoryReader(spec, part, made) for part, made in _datasets(spec).items()}
+    sent = given is not None
+    parts = _made(spec) if given is None else _datasets("wfpipe.compress", given)
+    readers = {part: FactoryReader(spec, part, made, sent=sent) for part, made in parts.items()}
+    if sent and workers > 0:
+        _check_sendable(readers.values())
     if any(reader.structured(task) for reader in readers.values()):
         none = np.empty(0, np.int64)
         return Source("nest", Split(readers["train"], none), Split(readers["test"], none))
@@ -167,20 +180,35 @@ def open_factory(
     return Source(kind, splits["train"], splits["test"])
 
 
-def _datasets(spec: str) -> dict[str, Any]:
+def _made(spec: str) -> dict[str, Any]:
     made = load_factory(spec, "data")()
     if not isinstance(made, tuple | list) or len(made) != 2:
         raise InputError(f"data factory {spec!r} must return (train, test), got {_shown(made)}")
+    return _datasets(f"data factory {spec!r}", made)
+
+
+def _check_sendable(readers: Iterable[FactoryReader]) -> None:
+    """Refuse data sets that worker processes cannot be given."""
+    for reader in readers:
+        try:
+            pickle.dumps(reader)
+        except Exception as error:  # objects refuse in many ways
+            raise InputError(
+                f"{reader.part} cannot be sent to the processes that data.workers asks for: "
+                f"{brief(error)}; take data.workers=0"
+            ) from error
+
+
+def _datasets(source: str, made: Sequence[Any]) -> dict[str, Any]:
     for part, thing in zip(("train", "test"), made, strict=True):
         dataset = _opened(thing)[0]
         length = None if isinstance(dataset, IterableDataset) else _length(dataset)
         if length is None:
             raise InputError(
-                f"{part} from data factory {spec!r} must have len() and be read by index, "
-                f"got {_shown(dataset)}"
+                f"{part} from {source} must have len() and be read by index, got {_shown(dataset)}"
             )
         if length == 0:
-            raise InputError(f"{part} from data factory {spec!r} has no samples")
+            raise InputError(f"{part} from {source} has no samples")
     return {"train": made[0], "test": made[1]}
 
 
