@@ -68,7 +68,7 @@ def prune_and_export(
         CheckFailed: when an exported file is not what the run made.
     """
     reporter = reporter or Silent()
-    if resume and baseline is None and _complete(directory):
+    if resume and baseline is None and is_complete(directory):
         return _report_again(directory, reporter, sign)
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite, given=given)
     if baseline is not None:
@@ -251,7 +251,7 @@ def _check_targets(directory: RunDirectory, targets: Sequence[str]) -> None:
         )
 
 
-def _complete(directory: RunDirectory) -> bool:
+def is_complete(directory: RunDirectory) -> bool:
     """Tell whether every file of a run is there, and the package holds the form that ships."""
     try:
         report = read_report(directory.report)
