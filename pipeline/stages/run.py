@@ -20,6 +20,7 @@ from ...support.files import write_text
 from ...support.nests import each
 from ...support.progress import Reporter, Silent
 from ..data.source import Data
+from ..ranks.start import join
 from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
@@ -66,15 +67,25 @@ def prune_and_export(
         CheckFailed: when an exported file is not what the run made.
     """
     reporter = reporter or Silent()
-    if resume and baseline is None and _complete(directory):
-        return _report_again(directory, reporter, sign)
+    ranks = join()
+    if ranks.of_first(lambda: resume and baseline is None and _complete(directory)):
+        return ranks.of_first(lambda: _report_again(directory, reporter, sign))
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
     tracking = Tracking(job)
-    job.watch = _both(tracking.watch, watch)
+    job.watch = _both(tracking.watch, watch) if ranks.first else _unheard
     if baseline is not None:
         baseline.check(_plan(job))
     _remember(job, {"--sign": sign is not None, "--baseline": baseline is not None})
     prune_job(job)
+    report = ranks.of_first(lambda: _finish(job, baseline, sign))
+    if ranks.first:
+        tracking.finish(report)
+    return report
+
+
+def _finish(job: Job, baseline: Baseline | None, sign: SigningKey | None) -> Report:
+    """Export, measure, judge and pack the pruned network."""
+    recipe, directory, reporter = job.recipe, job.directory, job.reporter
     zeros = export_stage(job)
     made = variants_stage(job)
     measured = measure_files(
@@ -96,8 +107,11 @@ def prune_and_export(
     write_report(directory.path, report, recipe=recipe.to_yaml())
     if report.ships is not None:
         _pack(directory, job.data, sign, recipe.export.targets)
-    tracking.finish(report)
     return report
+
+
+def _unheard(_: Sequence[Event]) -> None:
+    """Watch as every rank but the first does."""
 
 
 def _both(track: Watch, watch: Watch | None) -> Watch:
