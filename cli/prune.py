@@ -27,17 +27,15 @@ def command(**options: Any) -> int:
     request = open_request(options, reporter)
     if begins_ranks(ranks):
         return begin_ranks(request, ranks)
-    from ..pipeline.stages.opening import open_job
-    from ..pipeline.stages.run import prune_job
+    from ..pipeline.stages.run import prune_run
 
     with request.telling_how_to_continue():
-        job = open_job(
+        prune_run(
             request.recipe,
             request.directory,
             reporter,
             resume=request.resume,
             overwrite=request.overwrite,
         )
-        prune_job(job)
     reporter.say(f"sparse weights: {request.directory.weights}")
     return 0
