@@ -89,7 +89,7 @@ def open_request(options: dict[str, Any], reporter: Reporter) -> RunRequest:
         raise InputError(
             "--max-restarts of torchrun needs --out: the folder of the run to continue"
         )
-    if attempt() > 0 and RunDirectory(Path(out)).recipe.is_file():
+    if out is not None and attempt() > 0 and RunDirectory(Path(out)).recipe.is_file():
         resume, overwrite = True, False
     if resume:
         if out is None:
