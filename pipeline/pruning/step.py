@@ -20,6 +20,7 @@ from .criteria.registry import CRITERIA
 from .gradients.evidence import Evidence, Need
 from .tensors.layout import Layout
 from .tensors.prunables import Axes
+from .tensors.reduction import agreed
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def select(
 ) -> Tensor:
     """Choose the mask, ``Bool[d]``, by the scores alone; arguments are those of :func:`prune`."""
     present = torch.ones_like(keep) if method.regrow else keep
-    found = units(criterion, w, present, layout, axes, method.pattern)
+    with agreed(layout.sums):
+        found = units(criterion, w, present, layout, axes, method.pattern)
     return allocate(found, present, sparsity, layout, method.allocation, method.limits)
 
 
@@ -104,7 +106,9 @@ def prune(
         keep: the present mask, ``Bool[d]``; what is pruned stays pruned unless the method regrows.
         evidence: measured at ``w``; what the criterion needs must be there.
         sparsity: pruned / total afterwards.
-        layout: the layers.
+        layout: the layers; of a part of the weights where others hold the rest, all of whom prune
+            at once. Then everything with d entries is of the part, and sparsity, loss and exchanges
+            are of the whole.
         axes: channels of each layer; only read where the pattern has groups.
         method: criterion, update, pattern, allocation and Fisher.
         mask: the new mask where it was chosen before; then nothing is selected.
@@ -129,8 +133,7 @@ def prune(
         whole = method.allocation == "global" and method.limits == Limits()
         found = exchange(
             criterion, w, mask, torch.ones_like(keep) if method.regrow else keep,
-            rounds=method.swaps,
-            within=[slice(0, layout.total)] if whole else list(layout.places.values()),
+            rounds=method.swaps, layout=layout, within="network" if whole else "layer",
         )  # fmt: skip
         new, mask, swaps = found.weights, found.keep, found.swaps
     else:

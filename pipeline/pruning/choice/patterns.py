@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import lcm
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..tensors.layout import Layout
+from ..tensors.layout import Block, Layout
 from ..tensors.prunables import Axes
 from .pattern import Pattern
 from .subsets import best_removal
@@ -30,11 +31,13 @@ class Units:
         loss: the predicted loss of removing each set, ``Float[u]``; higher = keep.
         index: positions in the vector of all weights, ``Int64[u, size]``; None: unit i is weight i
             of the layer.
+        turn: which of the layer's lists of groups they come from.
     """
 
     layer: str
     loss: Tensor
     index: Tensor | None = None
+    turn: int = 0
 
     @property
     def size(self) -> int:
@@ -92,9 +95,9 @@ def units(
     return [
         found
         for name, place in layout.places.items()
-        for groups in _groups(layout.shapes[name], axes[name], pattern)
+        for turn, groups in enumerate(_groups(layout.shapes[name], axes[name], pattern))
         for found in _of_layer(
-            rates, target, name, groups.to(w.device) + place.start, keep, pattern
+            rates, target, name, groups.to(w.device) + place.start, keep, pattern, turn
         )
     ]
 
@@ -141,6 +144,38 @@ def check_pattern(mask: Tensor, pattern: Pattern, axes: Axes) -> bool:
     )
 
 
+def cut_step(shape: torch.Size, axes: Axes, pattern: Pattern, block: Block) -> int:
+    """Return how many weights of a layer stay together where it is cut: it is cut at multiples.
+
+    No group of the pattern is cut, and no block of so many weights; one of a layer or a network
+    may be.
+
+    Args:
+        shape: of the weight.
+        axes: of the weight.
+        pattern: the shapes of zeros.
+        block: of the Fisher.
+    """
+    step = block if isinstance(block, int) else 1
+    if pattern.length == 1:
+        return step
+    axis, row = axes.inputs, shape[1:].numel()
+    if pattern.along == "out":
+        axis = 1 - axis
+    if axis == 0:
+        row *= shape[0] // axes.groups if axes.groups > 1 else pattern.length
+    return lcm(step, row)
+
+
+def axes_of_pieces(axes: Mapping[str, Axes], layout: Layout) -> dict[str, Axes]:
+    """Return the axes of what a layout has of each layer, cut as :func:`cut_step` says."""
+    found = {}
+    for name, shape in layout.shapes.items():
+        groups, rows = axes[name].groups, layout.whole.shapes[name][0]
+        found[name] = replace(axes[name], groups=max(1, groups * shape[0] // rows))
+    return found
+
+
 def _groups(shape: torch.Size, axes: Axes, pattern: Pattern) -> list[Tensor]:
     """Return the positions in a weight of its groups, ``Int64[n, k]``; whole ones, then the rest.
 
@@ -172,6 +207,7 @@ def _of_layer(
     groups: Tensor,
     keep: Tensor,
     pattern: Pattern,
+    turn: int,
 ) -> Iterator[Units]:
     """Yield the units that groups of weights give, those with most weights present first."""
     present = keep[groups]
@@ -180,7 +216,7 @@ def _of_layer(
         rows = counts == count
         if bool(rows.any()):
             candidates = groups[rows][present[rows]].view(-1, count)
-            yield _chosen(rates, target, name, candidates, count - pattern.kept)
+            yield replace(_chosen(rates, target, name, candidates, count - pattern.kept), turn=turn)
 
 
 def _chosen(rates: Rates, target: Tensor, name: str, candidates: Tensor, remove: int) -> Units:

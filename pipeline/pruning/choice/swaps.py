@@ -12,11 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..criteria.criterion import Criterion
+from ..tensors.layout import Layout
+from ..tensors.reduction import Reduction, agreed, total
+from .selection import FIRST, NEVER, lowest, ordered_keys
 
 _SHRINK, _ATTEMPTS = 4, 3
 """A round whose joint loss rises is tried again with a fraction of the exchanges, so many times in
@@ -43,7 +47,8 @@ def exchange(
     free: Tensor,
     *,
     rounds: int,
-    within: Sequence[slice],
+    layout: Layout,
+    within: Literal["network", "layer"],
 ) -> Exchange:
     """Improve a mask by exchanges under the joint update.
 
@@ -54,52 +59,82 @@ def exchange(
         free: True where a weight may be kept or pruned, ``Bool[d]``; others stay as ``keep`` has
             them.
         rounds: most rounds; a round that finds nothing ends the search.
-        within: parts of the vector; exchanges keep the number of pruned weights of each.
+        layout: the layers.
+        within: exchanges keep the number of pruned weights of the network, or of each layer.
     """
+    if within == "network":
+        parts = [_Part(slice(0, layout.total), layout.sums)]
+    else:
+        parts = [_Part(place, layout.sums_of(name)) for name, place in layout.places.items()]
     best = _joint(criterion, w, keep, 0)
     for _ in range(rounds):
-        leaving, coming = _pairs(criterion, w, best, free, within)
-        before, count = best, len(leaving)
-        for _ in range(_ATTEMPTS):
+        worth = criterion.exchange_scores(w, best.weights, best.keep)
+        with agreed(layout.sums):
+            keys = ordered_keys(worth)
+        most = [part.pairs(keys, best.keep, free) for part in parts]
+        before = best
+        for attempt in range(_ATTEMPTS):
+            counts = [pairs // _SHRINK**attempt for pairs in most]
+            mine = sum(n for n, part in zip(counts, parts, strict=True) if part.sums.number == 0)
+            count = round(total(layout.sums, [mine], w)[0])
             if not count:
                 break
-            mask = best.keep.clone()
-            mask[leaving[:count]] = False
-            mask[coming[:count]] = True
+            mask = _exchanged(best.keep, keys, free, parts, counts)
             found = _joint(criterion, w, mask, best.swaps + count)
             if found.excess < best.excess:
                 best = found
                 break
-            count //= _SHRINK
         if best is before:
             break
     return best
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A part of the vector whose number of pruned weights stays, and who else holds some of it."""
+
+    place: slice
+    sums: Reduction
+
+    def pairs(self, keys: Tensor, keep: Tensor, free: Tensor) -> int:
+        """Return how many pruned weights save more than as many kept ones cost, taken in order.
+
+        For a threshold t that is the lesser of the number of kept weights below t and of the
+        pruned ones not below it; the best t is where the two cross, which a bisection finds.
+        """
+        key, kept, free = keys[self.place], keep[self.place], free[self.place]
+        leaving, coming = key[kept & free], key[~kept & free]
+        low, high, below, above = FIRST, NEVER, 0, 0
+        near_leaving, near_coming = leaving, coming
+        while low < high:
+            middle = (low + high + 1) // 2
+            under, over = near_leaving < middle, near_coming >= middle
+            here = (below + int(under.sum()), above + int(over.sum()))
+            fewer, more = total(self.sums, here, key)
+            if fewer <= more:
+                low, below = middle, here[0]
+                near_leaving, near_coming = near_leaving[~under], near_coming[over]
+            else:
+                high, above = middle - 1, here[1]
+                near_leaving, near_coming = near_leaving[under], near_coming[~over]
+        counts = (int((leaving < low).sum()), int((coming > low).sum()))
+        return round(max(total(self.sums, counts, key)))
+
+
+def _exchanged(
+    keep: Tensor, keys: Tensor, free: Tensor, parts: Sequence[_Part], counts: Sequence[int]
+) -> Tensor:
+    """Return the mask after the best pairs of each part changed places."""
+    mask = keep.clone()
+    for part, count in zip(parts, counts, strict=True):
+        key, kept, movable = keys[part.place], keep[part.place], free[part.place]
+        for side, order in ((kept & movable, key), (~kept & movable, -key)):
+            ranked = order.masked_fill(~side, NEVER)
+            (taken,) = lowest([ranked], [1], count, sums=part.sums, device=key.device)
+            mask[part.place] ^= taken
+    return mask
+
+
 def _joint(criterion: Criterion, w: Tensor, keep: Tensor, swaps: int) -> Exchange:
     new = criterion.update(w, keep, "joint")
     return Exchange(keep, new, swaps, criterion.excess(w, new))
-
-
-def _pairs(
-    criterion: Criterion, w: Tensor, now: Exchange, free: Tensor, within: Sequence[slice]
-) -> tuple[Tensor, Tensor]:
-    """Return weights to remove and weights to put back, by falling gain of the exchange."""
-    worth = criterion.exchange_scores(w, now.weights, now.keep)
-    leaving, coming, gains = [], [], []
-    for part in within:
-        kept, free_part, value = now.keep[part], free[part], worth[part]
-        out = _sorted(torch.nonzero(kept & free_part)[:, 0], value, descending=False)
-        back = _sorted(torch.nonzero(~kept & free_part)[:, 0], value, descending=True)
-        pairs = min(len(out), len(back))
-        gain = value[back[:pairs]] - value[out[:pairs]]
-        positive = int((gain > 0).sum())
-        leaving.append(out[:positive] + part.start)
-        coming.append(back[:positive] + part.start)
-        gains.append(gain[:positive])
-    order = torch.argsort(torch.cat(gains), descending=True, stable=True)
-    return torch.cat(leaving)[order], torch.cat(coming)[order]
-
-
-def _sorted(positions: Tensor, value: Tensor, *, descending: bool) -> Tensor:
-    return positions[torch.argsort(value[positions], descending=descending, stable=True)]

@@ -15,15 +15,16 @@ from ..curvature.factorise import NOT_FINITE, FactorisationError
 from ..curvature.moments import mean_of_nonzero, mean_squares
 from ..gradients.evidence import Evidence
 from ..tensors.layout import Layout, Run
+from ..tensors.reduction import WHOLE, Reduction
 from .criterion import Fisher
 from .quadratic import Quadratic
 from .woodfisher import bank_of
 
 
-def diagonal_model(F: Tensor, samples: int = 1) -> Quadratic:
+def diagonal_model(F: Tensor, samples: int = 1, sums: Reduction = WHOLE) -> Quadratic:
     """Return the quadratic model with the diagonal ``F``, ``Float64[d]``, for the whole network."""
     inverse = DiagonalInverse(F)
-    return Quadratic([Run(0, 1, len(F))], lambda run: inverse, samples=samples)
+    return Quadratic([Run(0, 1, len(F))], lambda run: inverse, samples=samples, sums=sums)
 
 
 def diag_fisher(evidence: Evidence, layout: Layout, fisher: Fisher) -> Quadratic:
@@ -34,8 +35,8 @@ def diag_fisher(evidence: Evidence, layout: Layout, fisher: Fisher) -> Quadratic
         FactorisationError: when every gradient is zero, or one is not finite.
     """
     squares = mean_squares(bank_of(evidence, layout))
-    mean = mean_of_nonzero(squares)
+    mean = mean_of_nonzero(squares, layout.sums)
     if not math.isfinite(mean):
         raise FactorisationError(NOT_FINITE)
     squares += fisher.damping * (mean if fisher.relative else 1.0)
-    return diagonal_model(squares, evidence.batch)
+    return diagonal_model(squares, evidence.batch, layout.sums)

@@ -16,4 +16,5 @@ def magnitude(evidence: Evidence, layout: Layout, fisher: Fisher) -> Quadratic:
 
     Its losses are in no unit of the network's loss; ``fisher`` is not read.
     """
-    return diagonal_model(torch.ones(layout.total, dtype=torch.float64, device=layout.device))
+    ones = torch.ones(layout.total, dtype=torch.float64, device=layout.device)
+    return diagonal_model(ones, sums=layout.sums)

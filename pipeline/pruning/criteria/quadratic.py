@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from ..curvature.fisher import InverseFisher
 from ..tensors.layout import Run
+from ..tensors.reduction import WHOLE, Reduction, agreed, total
 from .criterion import Update
 
 Build = Callable[[Run], InverseFisher]
@@ -30,6 +31,8 @@ class Quadratic:
             1/m of the curvature where the mean gradient vanishes, so m times ½ δᵀFδ is the
             predicted change of the loss.
         verify: called after the diagonal is known; raises when the evidence says nothing.
+        sums: adds up over those who hold the blocks of other weights; an error of one is raised
+            by all of them.
     """
 
     def __init__(
@@ -39,9 +42,10 @@ class Quadratic:
         *,
         samples: int = 1,
         verify: Callable[[], None] = lambda: None,
+        sums: Reduction = WHOLE,
     ) -> None:
         self._runs, self._build = runs, build
-        self._samples, self._verify = samples, verify
+        self._samples, self._verify, self._sums = samples, verify, sums
         self._known_diagonal: Tensor | None = None
 
     def target(self, w: Tensor) -> Tensor:
@@ -62,26 +66,32 @@ class Quadratic:
     def solve(self, v: Tensor) -> Tensor:
         """Return F⁻¹v, ``Float64[d]``, for ``v`` of shape ``Float[d]``."""
         result = torch.empty(len(v), dtype=torch.float64, device=v.device)
-        for run, inverse in self._inverses():
+
+        def solve(run: Run, inverse: InverseFisher) -> None:
             run.vectors(result).copy_(inverse.solve(run.vectors(v)))
+
+        self._each(solve)
         return result
 
     def group_inverse(self, groups: Tensor) -> Tensor:
-        """Return [F⁻¹]_MM of each group M of positions, ``Float64[n, k, k]``."""
+        """Return [F⁻¹]_MM of each group M of positions, ``Float64[n, k, k]``.
+
+        No sum over other parts of the vector is asked for.
+        """
         n, k = groups.shape
         result = torch.zeros(n, k, k, dtype=torch.float64, device=groups.device)
         low = groups.amin(1)
         order = torch.argsort(low, stable=True)
         last = groups.amax(1)[order].cummax(0).values
         starts = low[order].contiguous()
-        for run, inverse in self._inverses():
+        for run in self._runs:
             first = int(torch.searchsorted(last, run.start))
             some = order[first : int(torch.searchsorted(starts, run.stop))]
             if len(some):
                 inside = (groups[some] >= run.start) & (groups[some] < run.stop)
                 local = (groups[some] - run.start).clamp_(0, run.stop - run.start - 1)
                 both = inside[:, :, None] & inside[:, None, :]
-                entries = inverse.group_inverse(local).masked_fill_(~both, 0.0)
+                entries = self._build(run).group_inverse(local).masked_fill_(~both, 0.0)
                 result.index_add_(0, some, entries)
         return result
 
@@ -107,7 +117,8 @@ class Quadratic:
             return w.masked_fill(~keep, 0.0)
         new = torch.empty_like(w)
         diagonal = self.diag() if update == "single" else None
-        for run, inverse in self._inverses():
+
+        def update_run(run: Run, inverse: InverseFisher) -> None:
             now, around, kept = (run.vectors(v) for v in (w, target, keep))
             if diagonal is None:
                 best = inverse.joint_update(around, kept)
@@ -117,15 +128,20 @@ class Quadratic:
                 best = inverse.solve(removed).neg_().add_(around)
             moved = best if scale == 1 else now + scale * (best - now)
             run.vectors(new).copy_(moved.masked_fill_(~kept, 0.0))
+
+        self._each(update_run)
         return new
 
     def loss(self, w: Tensor, new: Tensor) -> float:
         """Return m · ½ δᵀFδ with δ = new − w: the predicted change of the loss, in nats."""
-        total = 0.0
-        for run, inverse in self._inverses():
+        curvatures: list[float] = []
+
+        def curve(run: Run, inverse: InverseFisher) -> None:
             change = run.vectors(new) - run.vectors(w)
-            total += float(inverse.curvature(change).sum())
-        return self._samples * total / 2
+            curvatures.append(float(inverse.curvature(change).sum()))
+
+        self._each(curve)
+        return self._samples * total(self._sums, [sum(curvatures)], w)[0] / 2
 
     def excess(self, w: Tensor, new: Tensor) -> float:
         """Return m · ½ (new − target)ᵀF(new − target), in nats: what the joint update minimises."""
@@ -143,22 +159,41 @@ class Quadratic:
     def exchange(self, target: Tensor, new: Tensor, keep: Tensor) -> Tensor:
         """Return :meth:`exchange_scores` under a model around ``target``, ``Float[d]``."""
         result = torch.empty(len(new), dtype=torch.float64, device=new.device)
-        for run, inverse in self._inverses():
+
+        def rate(run: Run, inverse: InverseFisher) -> None:
             parts = (run.vectors(v) for v in (target, new, keep))
             run.vectors(result).copy_(inverse.exchange_scores(*parts))
+
+        self._each(rate)
         return result
 
-    def _inverses(self) -> Iterator[tuple[Run, InverseFisher]]:
-        for run in self._runs:
-            yield run, self._build(run)
+    def _each(self, work: Callable[[Run, InverseFisher], None]) -> None:
+        """Work on all runs one after the other.
+
+        Those who share a run fail in it alike; so that nobody waits for the sums of the next one,
+        an error waits until all is done where the vector has several parts.
+        """
+        failed: ArithmeticError | None = None
+        with agreed(self._sums):
+            for run in self._runs:
+                try:
+                    work(run, self._build(run))
+                except ArithmeticError as error:
+                    failed = failed or error
+                    if self._sums.parts == 1:
+                        break
+            if failed is not None:
+                raise failed
 
     def _diagonal(self) -> Tensor:
-        total = self._runs[-1].stop
-        result: Tensor | None = None
-        for run, inverse in self._inverses():
+        size = self._runs[-1].stop
+        found: list[Tensor] = []
+
+        def diagonal(run: Run, inverse: InverseFisher) -> None:
             part = inverse.diag()
-            if result is None:
-                result = torch.empty(total, dtype=torch.float64, device=part.device)
-            run.vectors(result).copy_(part)
-        assert result is not None
-        return result
+            if not found:
+                found.append(torch.empty(size, dtype=torch.float64, device=part.device))
+            run.vectors(found[0]).copy_(part)
+
+        self._each(diagonal)
+        return found[0]

@@ -16,14 +16,16 @@ class RandomScores:
     The same seed draws the same order at every sparsity, so that masks of one run are nested.
 
     Args:
-        total: d, the number of weights.
+        total: number of all weights.
         seed: fixes the values.
+        place: which of them are at hand, d in number.
         device: where results are.
     """
 
-    def __init__(self, total: int, seed: int, device: torch.device) -> None:
+    def __init__(self, total: int, seed: int, device: torch.device, place: slice) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self._value = torch.rand(total, generator=generator, dtype=torch.float64).to(device)
+        values = torch.rand(total, generator=generator, dtype=torch.float64)
+        self._value = values[place].to(device)
 
     def target(self, w: Tensor) -> Tensor:
         """Return the random values, ``Float64[d]``, so that groups are chosen by them too."""
@@ -57,4 +59,4 @@ class RandomScores:
 
 def random_scores(evidence: Evidence, layout: Layout, fisher: Fisher) -> RandomScores:
     """Return the control for the seed of the evidence; ``fisher`` is not read."""
-    return RandomScores(layout.total, evidence.seed, layout.device)
+    return RandomScores(layout.whole.total, evidence.seed, layout.device, layout.place)

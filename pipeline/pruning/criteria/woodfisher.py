@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..curvature.moments import Moments
 from ..gradients.bank import Bank
@@ -29,11 +30,14 @@ def woodfisher(evidence: Evidence, layout: Layout, fisher: Fisher) -> Quadratic:
     """
     moments = moments_of(evidence, layout, fisher)
     damping = fisher.damping * (moments.mean_diagonal() if fisher.relative else 1.0)
+    runs = [part for run in layout.blocks(fisher.block) for part in cut(run, moments.bank.rows)]
+    moments.share(runs)
     return Quadratic(
-        [part for run in layout.blocks(fisher.block) for part in cut(run, moments.bank.rows)],
+        runs,
         lambda run: moments.inverse(run, damping),
         samples=evidence.batch,
         verify=moments.refuse_zeros,
+        sums=layout.sums,
     )
 
 
@@ -72,4 +76,5 @@ def cut(run: Run, rows: int) -> Iterator[Run]:
     """Cut a run into runs of as many blocks as are factored in one batch."""
     count = max(1, _BATCH_ELEMENTS // (max(rows, run.size) * run.size))
     for first in range(0, run.count, count):
-        yield Run(run.start + first * run.size, min(count, run.count - first), run.size)
+        start, blocks = run.start + first * run.size, min(count, run.count - first)
+        yield replace(run, start=start, count=blocks)

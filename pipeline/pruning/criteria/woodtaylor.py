@@ -13,6 +13,7 @@ from torch import Tensor
 from ..curvature.fisher import dot
 from ..gradients.evidence import Evidence
 from ..tensors.layout import Layout
+from ..tensors.reduction import WHOLE, Reduction, total
 from .criterion import Fisher, Update
 from .quadratic import Quadratic
 from .woodfisher import woodfisher
@@ -25,10 +26,13 @@ class WoodTaylor:
         model: the quadratic model without the first-order term.
         shift: h, from the present weights to the better ones, with the sign turned, ``Float64[d]``.
         gradient: ḡ, the mean gradient at the present weights, ``Float[d]``.
+        sums: adds up over those who hold other weights.
     """
 
-    def __init__(self, model: Quadratic, shift: Tensor, gradient: Tensor) -> None:
-        self._model, self._shift, self._gradient = model, shift, gradient
+    def __init__(
+        self, model: Quadratic, shift: Tensor, gradient: Tensor, sums: Reduction = WHOLE
+    ) -> None:
+        self._model, self._shift, self._gradient, self._sums = model, shift, gradient, sums
 
     def target(self, w: Tensor) -> Tensor:
         """Return w − h, ``Float64[d]``."""
@@ -53,7 +57,7 @@ class WoodTaylor:
 
     def loss(self, w: Tensor, new: Tensor) -> float:
         """Return ḡᵀδ + m · ½ δᵀFδ with δ = new − w: the predicted change of the loss, in nats."""
-        first_order = float(dot(self._gradient, new - w))
+        first_order = total(self._sums, [float(dot(self._gradient, new - w))], w)[0]
         return first_order + self._model.loss(w, new)
 
     def excess(self, w: Tensor, new: Tensor) -> float:
@@ -94,4 +98,5 @@ def woodtaylor(evidence: Evidence, layout: Layout, fisher: Fisher) -> WoodTaylor
         fisher, damping=fisher.taylor_damping / samples, block=fisher.taylor_block, relative=False
     )
     shift = woodfisher(evidence, layout, step).solve(evidence.gradient).div_(samples)
-    return WoodTaylor(woodfisher(evidence, layout, fisher), shift, evidence.gradient)
+    model = woodfisher(evidence, layout, fisher)
+    return WoodTaylor(model, shift, evidence.gradient, layout.sums)

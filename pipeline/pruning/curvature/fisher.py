@@ -150,10 +150,12 @@ def gradients_of(G: Tensor, precision: torch.dtype = torch.float64) -> BlockGrad
 def inverse_of(gradients: BlockGradients, damping: float) -> InverseFisher:
     """Return F⁻¹ of some blocks in the space that takes fewer operations.
 
+    Of a block that others hold columns of, only the N × N form can be added up.
+
     Raises:
         ValueError: when the damping is not positive.
     """
-    if weight_space_is_cheaper(gradients.rows, gradients.size):
+    if not gradients.shared and weight_space_is_cheaper(gradients.rows, gradients.size):
         return WeightSpaceInverse(gradients, damping)
     return GradientSpaceInverse(gradients, damping)
 
@@ -203,9 +205,9 @@ class GradientSpaceInverse(InverseFisher):
         return G.combine(G.project(v) / (G.rows * self._damping), v).mul_(self._damping)
 
     def curvature(self, v: Tensor) -> Tensor:
-        """Return λ‖v‖² + ‖G v‖² / N."""
+        """Return λ‖v‖² + ‖G v‖² / N; of a shared block, what the columns at hand add to it."""
         G = self._gradients
-        return self._damping * dot(v, v) + G.project(v).square().sum(-1) / G.rows
+        return self._damping * dot(v, v) + G.squared_projection(v) / G.rows
 
     def joint_update(self, w: Tensor, keep: Tensor) -> Tensor:
         """Return w_S + G_Sᵀ (λN·I + G_S G_Sᵀ)⁻¹ G_M w_M on the kept set S, and 0 on the rest M."""
@@ -285,7 +287,8 @@ class GradientSpaceInverse(InverseFisher):
         """Return G_S G_Sᵀ, from the fewer columns where G Gᵀ is known and nothing cancels."""
         G = self._gradients
         live = G.live()
-        if G.knows_gram and int((live & ~keep).sum()) < int((live & keep).sum()):
+        gone, left = G.count(live & ~keep, live & keep) if G.knows_gram else (1, 0)
+        if gone < left:
             rest = G.gram() - G.gram_of(~keep)
             share = _trace(rest) / _trace(G.gram()).clamp(min=torch.finfo(torch.float64).tiny)
             if bool((share >= _LEAST_SHARE[G.precision]).all()):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ..gradients.bank import Bank
 from ..gradients.columns import BlockGradients
 from ..tensors.layout import Layout, Run
+from ..tensors.reduction import WHOLE, Reduction, total
 from .factorise import ALL_ZERO, FactorisationError
 from .fisher import InverseFisher, inverse_of
 
@@ -40,7 +43,8 @@ class Moments:
             FactorisationError: when it is zero everywhere.
         """
         if self._mean_diagonal is None:
-            self._mean_diagonal = mean_of_nonzero(mean_squares(self.bank))
+            squares = mean_squares(self.bank)
+            self._mean_diagonal = mean_of_nonzero(squares, self._layout.sums)
         return self._mean_diagonal
 
     def of(self, run: Run) -> BlockGradients:
@@ -50,15 +54,23 @@ class Moments:
             keep = worth_keeping(self.bank.rows, run) and needed <= self._room
             self._room -= needed if keep else 0
             layers = self._layout.blocks("layer")
-            whole = run == Run(0, 1, self._layout.total) and len(layers) > 1
+            keep = keep or bool(run.shared)  # all its holders must know the same
+            whole = run in self._layout.blocks("network") and len(layers) > 1
             self._gradients[run] = BlockGradients(
                 self.bank,
                 run,
                 self._precision,
                 keep=keep,
                 pieces=[self.of(layer) for layer in layers] if whole else (),
+                sums=self._layout.sums.among(run.shared) if run.shared else WHOLE,
             )
         return self._gradients[run]
+
+    def share(self, runs: Sequence[Run]) -> None:
+        """Add up G Gᵀ of the blocks that others hold columns of, in an order that all have."""
+        for run in runs:
+            if run.shared:
+                self.of(run).gram()
 
     def inverse(self, run: Run, damping: float) -> InverseFisher:
         """Return F⁻¹ of some blocks.
@@ -69,12 +81,14 @@ class Moments:
         return inverse_of(self.of(run), damping)
 
     def refuse_zeros(self) -> None:
-        """Raise when every gradient that was read is zero.
+        """Raise when every gradient that was read, in all parts of the vector, is zero.
 
         Raises:
             FactorisationError: saying what may have caused it.
         """
-        if all(gradients.all_zero for gradients in self._gradients.values()):
+        alive = any(not gradients.all_zero for gradients in self._gradients.values())
+        sums, like = self._layout.sums, next(iter(self._gradients.values())).live()
+        if not total(sums, [alive], like)[0]:
             raise FactorisationError(ALL_ZERO)
 
 
@@ -86,16 +100,21 @@ def mean_squares(bank: Bank) -> Tensor:
     return result.div_(bank.rows)
 
 
-def mean_of_nonzero(diagonal: Tensor) -> float:
+def mean_of_nonzero(diagonal: Tensor, sums: Reduction = WHOLE) -> float:
     """Return the mean of the entries of ``diagonal`` (d,) that are not zero.
+
+    Args:
+        diagonal: the entries.
+        sums: adds up over those who hold other entries.
 
     Raises:
         FactorisationError: when all are zero.
     """
-    count = int(torch.count_nonzero(diagonal))
+    here = [float(diagonal.sum()), int(torch.count_nonzero(diagonal))]
+    whole, count = total(sums, here, diagonal)
     if count == 0:
         raise FactorisationError(ALL_ZERO)
-    return float(diagonal.sum()) / count
+    return whole / count
 
 
 def moment_bytes(rows: int, run: Run) -> int:

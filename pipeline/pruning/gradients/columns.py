@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..tensors.layout import Run
+from ..tensors.reduction import WHOLE, Reduction, total
 from .bank import Bank
 
 _WINDOW_BYTES = 1 << 24
@@ -41,6 +42,8 @@ class BlockGradients:
         precision: of products of gradients, float64 or float32; their sums are float64.
         keep: hold on to second moments, so that another damping costs no pass over the bank.
         pieces: gradients of all columns of this one block in pieces, whose G Gᵀ are added up.
+        sums: adds up over those who hold the other columns of this one block; then what is said
+            of B columns is of those at hand, and of G Gᵀ and G v is of all.
     """
 
     def __init__(
@@ -51,8 +54,10 @@ class BlockGradients:
         *,
         keep: bool = True,
         pieces: Sequence[BlockGradients] = (),
+        sums: Reduction = WHOLE,
     ) -> None:
         self._bank, self._run, self._keep, self._pieces = bank, run, keep, pieces
+        self._sums = sums
         self.rows, self.size, self.device = bank.rows, run.size, bank.device
         self.batch: tuple[int, ...] = () if run.count == 1 else (run.count,)
         self.precision = precision
@@ -63,6 +68,12 @@ class BlockGradients:
 
     def gram(self) -> Tensor:
         """Return the lower triangle of G Gᵀ, ``Float64[..., N, N]``; not to be written to."""
+        if self._sums.parts == 1:
+            return self.own_gram()
+        return self._remembered("gram of all", lambda: self._sums.sum(self.own_gram()))
+
+    def own_gram(self) -> Tensor:
+        """Return what the columns at hand add to G Gᵀ, ``Float64[..., N, N]``."""
         return self._remembered("gram", self._sum_gram)
 
     def outer(self) -> Tensor:
@@ -72,10 +83,23 @@ class BlockGradients:
     @property
     def knows_gram(self) -> bool:
         """Whether G Gᵀ is at hand, without a pass over the bank."""
-        return "gram" in self._kept
+        return ("gram" if self._sums.parts == 1 else "gram of all") in self._kept
 
-    def gram_of(self, select: Tensor | None) -> Tensor:
+    @property
+    def shared(self) -> bool:
+        """Whether others hold columns of this block too."""
+        return self._sums.parts > 1
+
+    def count(self, *selections: Tensor) -> list[int]:
+        """Return how many columns of the block each selection, ``Bool[..., B]``, has."""
+        counts = [int(select.sum()) for select in selections]
+        return [round(count) for count in total(self._sums, counts, self._live)]
+
+    def gram_of(self, select: Tensor) -> Tensor:
         """Return the lower triangle of G_S G_Sᵀ over the columns ``select``, ``Bool[..., B]``."""
+        return self._sums.sum(self._gram_here(select))
+
+    def _gram_here(self, select: Tensor | None) -> Tensor:
         K = torch.zeros(*self.batch, self.rows, self.rows, dtype=torch.float64, device=self.device)
         for g, _ in self.chunks(select):
             add_gram(K, g)
@@ -89,11 +113,19 @@ class BlockGradients:
 
     def project(self, v: Tensor) -> Tensor:
         """Return G v, ``Float64[..., N]``, for ``v`` of shape ``Float[..., B]``."""
-        total = torch.zeros(*self.batch, self.rows, dtype=torch.float64, device=self.device)
+        return self._sums.sum(self._project_here(v))
+
+    def squared_projection(self, v: Tensor) -> Tensor:
+        """Return ‖G v‖², ``Float64[...]``; of a shared block what is added up to that."""
+        here = self._project_here(v)
+        return (here * self._sums.sum(here)).sum(-1)
+
+    def _project_here(self, v: Tensor) -> Tensor:
+        result = torch.zeros(*self.batch, self.rows, dtype=torch.float64, device=self.device)
         for raw, place in self.parts():
             part = v[..., place].to(torch.float64)
-            total += (raw.to(torch.float64) @ part[..., None])[..., 0]
-        return total
+            result += (raw.to(torch.float64) @ part[..., None])[..., 0]
+        return result
 
     def combine(self, u: Tensor, v: Tensor) -> Tensor:
         """Return v + Gᵀu, ``Float64[..., B]``, for ``u``, ``Float64[..., N]``, and ``v``."""
@@ -190,10 +222,10 @@ class BlockGradients:
 
     def _sum_gram(self) -> Tensor:
         if not self._pieces:
-            return self.gram_of(None)
+            return self._gram_here(None)
         K = torch.zeros(self.rows, self.rows, dtype=torch.float64, device=self.device)
         for piece in self._pieces:
-            K += piece.gram()
+            K += piece.own_gram()
         return K
 
     def _sum_outer(self) -> Tensor:

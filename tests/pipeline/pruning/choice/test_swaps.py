@@ -14,7 +14,6 @@ from wfpipe.pipeline.pruning.tensors.layout import Layout
 from wfpipe.tests.reference import fisher as reference
 
 LAYOUT = Layout({"a": torch.empty(5), "b": torch.empty(2, 3)})
-WHOLE = [slice(0, 11)]
 
 
 def problem(seed: int, N: int):
@@ -54,7 +53,9 @@ def test_exchange_scores_are_the_joint_losses_of_single_changes(problem_):
 @given(problem_=problems)
 def test_the_loss_only_falls_and_counts_stay(problem_):
     G, w, keep = problem(*problem_)
-    found = exchange(woodfisher(G), w, keep, torch.ones_like(keep), rounds=10, within=WHOLE)
+    found = exchange(
+        woodfisher(G), w, keep, torch.ones_like(keep), rounds=10, layout=LAYOUT, within="network"
+    )
     assert int(found.keep.sum()) == 6
     assert joint_loss(G, w, found.keep) <= joint_loss(G, w, keep) * (1 + 1e-6)
     assert torch.equal(found.weights == 0, ~found.keep)
@@ -66,7 +67,9 @@ def test_the_loss_only_falls_and_counts_stay(problem_):
 def test_without_correlations_any_mask_leads_to_the_best(problem_):
     G, w, keep = problem(*problem_)
     criterion = woodfisher(G, block=1)
-    found = exchange(criterion, w, keep, torch.ones_like(keep), rounds=10, within=WHOLE)
+    found = exchange(
+        criterion, w, keep, torch.ones_like(keep), rounds=10, layout=LAYOUT, within="network"
+    )
     best = torch.zeros_like(keep)
     best[criterion.scores(w).topk(6).indices] = True
     assert torch.equal(found.keep, best)
@@ -76,8 +79,7 @@ def test_weights_that_are_not_free_stay_and_parts_keep_their_counts():
     G, w, keep = problem(seed=3, N=6)
     free = torch.ones_like(keep)
     free[torch.nonzero(~keep)[:2, 0]] = False
-    parts = list(LAYOUT.places.values())
-    found = exchange(woodfisher(G), w, keep, free, rounds=10, within=parts)
+    found = exchange(woodfisher(G), w, keep, free, rounds=10, layout=LAYOUT, within="layer")
     assert not bool(found.keep[~free].any())
-    for part in parts:
+    for part in LAYOUT.places.values():
         assert int(found.keep[part].sum()) == int(keep[part].sum())

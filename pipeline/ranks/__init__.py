@@ -1,0 +1,1 @@
+"""Many processes as one job: how they start, speak to one another, and end."""
