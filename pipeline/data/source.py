@@ -402,7 +402,7 @@ def _find(
     if name.startswith("wds:") and name != "wds:":
         return open_shards(Path(name.removeprefix("wds:")), reporter)
     if name.startswith("hf:") and name != "hf:":
-        return open_hub(name.removeprefix("hf:"))
+        return open_hub(name.removeprefix("hf:"), settings, task)
     if given is not None or is_factory(name):
         return open_factory(
             name, task=task, workers=settings.workers, reporter=reporter, given=given

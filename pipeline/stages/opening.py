@@ -14,6 +14,7 @@ from ...exporters.documents.manifest import SPARSE_CPU
 from ...exporters.measuring.kernels_library import libraries_for
 from ...models.calling import take_nests
 from ...models.copying import copy_module
+from ...models.hugging_face import class_names_of, is_hub_model
 from ...models.registry import load_model
 from ...support.errors import InputError, first_line
 from ...support.nests import Nest, plain, samples, tensors
@@ -297,6 +298,8 @@ def _open_model(
     )
     for note in (*(f"weights: {note}" for note in model.notes), *model.folded):
         reporter.say(note)
+    if is_hub_model(recipe.model.name):
+        _compare_classes(class_names_of(recipe.model.name), data, reporter)
     if model.untouched is not None:
         inputs, _ = next(iter(data.test_batches(batch=2)))
         check_untouched(model.untouched, model.module, inputs)
@@ -306,6 +309,17 @@ def _open_model(
             "trained: build it outside"
         )
     return model.module
+
+
+def _compare_classes(names: list[str], data: Data, reporter: Reporter) -> None:
+    """Warn where the classes that a model names are those of the data in another order."""
+    given = list(data.class_names or ())
+    if names != given and sorted(names) == sorted(given):
+        reporter.warn(
+            f"the classes of the data are {', '.join(given[:6])}, …, and those of the model "
+            f"{', '.join(names[:6])}, …: scores are taken in the order of the data, which makes "
+            "them wrong; bring the data into the order of the model"
+        )
 
 
 def _fingerprint(module: nn.Module, data: Data) -> dict[str, Any]:
