@@ -112,9 +112,12 @@ def find_columns(
             columns["text"] = _only(name, "string", texts, "text")
         else:
             columns["image"] = _only(name, "Image", images, "image")
-    if "image" in columns and columns.keys() != {"image", "label"}:
-        raise InputError(f"data.columns has image and {', '.join(columns.keys() - {'image'})}: "
-                         "images go into a network alone; see FILE.py:FACTORY")  # fmt: skip
+    beside = [use for use in columns if use not in ("image", "label")]
+    if "image" in columns and beside:
+        raise InputError(
+            f"data.columns has image and {', '.join(beside)}: images go into a network alone; "
+            "see FILE.py:FACTORY"
+        )
     return columns
 
 
