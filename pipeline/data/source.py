@@ -161,6 +161,14 @@ Batch = tuple[Nest, Nest]
 
 
 @dataclass(frozen=True)
+class Share:
+    """How many samples of a batch count here, and how many the whole batch has."""
+
+    mine: int
+    whole: int
+
+
+@dataclass(frozen=True)
 class _Read:
     samples: Samples | StructuredSamples
     name: int
@@ -182,11 +190,34 @@ class Batches:
         keys: Sequence[Key],
         prepare: Callable[[Samples | StructuredSamples, Any, Key], Batch],
         workers: int,
+        shares: Sequence[Share] | None = None,
     ) -> None:
         self._read = read
         self._keys = keys
         self._prepare = prepare
         self._workers = workers
+        self.shares = shares or [Share(len(key), len(key)) for key in keys]
+
+    def every(self, step: int, start: int) -> Batches:
+        """Return the batches ``start``, ``start`` + ``step``, … in order."""
+        return self._with(self._keys[start::step], self.shares[start::step])
+
+    def part(self, rank: int, size: int) -> Batches:
+        """Return the samples of each batch that are those of one of ``size`` ranks.
+
+        Where a batch has none for this rank, its first sample stands in, with a share of 0.
+        """
+        keys = [key[span_of(len(key), rank, size)] for key in self._keys]
+        shares = [Share(len(k), s.whole) for k, s in zip(keys, self.shares, strict=True)]
+        keys = [k if len(k) else whole[:1] for k, whole in zip(keys, self._keys, strict=True)]
+        return self._with(keys, shares)
+
+    def after(self, count: int) -> Batches:
+        """Return the batches behind the first ``count``."""
+        return self._with(self._keys[count:], self.shares[count:])
+
+    def _with(self, keys: Sequence[Key], shares: Sequence[Share]) -> Batches:
+        return Batches(self._read, keys, self._prepare, self._workers, shares)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -348,6 +379,11 @@ def _width(targets: Nest) -> int:
     if targets.is_floating_point() or targets.dtype == torch.bool:
         return targets[0].numel()
     return int(targets.max()) + 1
+
+
+def span_of(count: int, rank: int, size: int) -> slice:
+    """Return which of ``count`` things in a row are those of one of ``size`` ranks."""
+    return slice(count * rank // size, count * (rank + 1) // size)
 
 
 def _cut(order: Key, batch: int) -> list[Key]:

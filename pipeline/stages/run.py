@@ -20,6 +20,7 @@ from ...support.files import write_text
 from ...support.nests import each
 from ...support.progress import Reporter, Silent
 from ..data.source import Data
+from ..ranks.start import join
 from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
@@ -68,8 +69,9 @@ def prune_and_export(
         CheckFailed: when an exported file is not what the run made.
     """
     reporter = reporter or Silent()
-    if resume and baseline is None and _complete(directory):
-        return _report_again(directory, reporter, sign)
+    ranks = join()
+    if ranks.of_first(lambda: resume and baseline is None and is_complete(directory)):
+        return ranks.of_first(lambda: _report_again(directory, reporter, sign))
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite, given=given)
     if baseline is not None:
         baseline.check(_plan(job))
@@ -77,15 +79,13 @@ def prune_and_export(
     with Tracking(job) as tracking:
         job.watch = _both(tracking.watch, watch)
         prune_job(job)
-        report = _measured(job, baseline)
-        if report.ships is not None:
-            _pack(directory, job.data, sign, recipe.export.targets)
+        report = ranks.of_first(lambda: _finished(job, baseline, sign))
         tracking.finish(report)
     return report
 
 
-def _measured(job: Job, baseline: Baseline | None) -> Report:
-    """Export the pruned network of a job in all forms, measure them, and write the report."""
+def _finished(job: Job, baseline: Baseline | None, sign: SigningKey | None) -> Report:
+    """Export the pruned network of a job in all forms, measure, judge and pack it."""
     recipe, directory = job.recipe, job.directory
     zeros = export_stage(job)
     made = variants_stage(job)
@@ -107,6 +107,8 @@ def _measured(job: Job, baseline: Baseline | None) -> Report:
     for file in (directory.package, directory.card):  # of another form, or one that fails now
         file.unlink(missing_ok=True)
     write_report(directory.path, report, recipe=recipe.to_yaml())
+    if report.ships is not None:
+        _pack(directory, job.data, sign, recipe.export.targets)
     return report
 
 
@@ -252,7 +254,7 @@ def _check_targets(directory: RunDirectory, targets: Sequence[str]) -> None:
         )
 
 
-def _complete(directory: RunDirectory) -> bool:
+def is_complete(directory: RunDirectory) -> bool:
     """Tell whether every file of a run is there, and the package holds the form that ships."""
     try:
         report = read_report(directory.report)

@@ -25,12 +25,14 @@ _COUNTS = ("step", "epoch")
 class Tracking:
     """The trackers of one run; they begin with its first event, when the directory is there.
 
-    A block of ``with`` is the run: at its end they are closed, as failed where it raises.
+    A block of ``with`` is the run: at its end they are closed, as failed where it raises. Of
+    several ranks, the first alone has any.
     """
 
     def __init__(self, job: Job) -> None:
         """Raises InputError when the library of a tracker is missing."""
-        for name in job.recipe.run.track:
+        self._names = job.recipe.run.track if job.ranks.first else []
+        for name in self._names:
             find_library(name)
         self._job = job
         self._trackers: dict[str, Tracker] | None = None
@@ -68,7 +70,7 @@ class Tracking:
         if self._trackers is None:
             recipe, path = self._job.recipe, self._job.directory.path
             settings, self._trackers = flat(recipe), {}
-            for name in recipe.run.track:
+            for name in self._names:
                 self._trackers[name] = begin(name, path, settings)
         return self._trackers
 

@@ -62,6 +62,7 @@ def test_the_gate_is_held_against_all_weights_of_the_file(job):
     assert report["gates"][0]["got"] == pytest.approx(report["file_sparsity"])
     assert code == 3, said
     assert "Without a zero: gate (128), head.weight (120)" in (run / "report.html").read_text()
+    assert "min_sparsity: wanted at least 50.00 %" in said
 
 
 def test_all_kinds_are_pruned_and_what_is_not_is_named(job):
@@ -81,11 +82,12 @@ def test_all_kinds_are_pruned_and_what_is_not_is_named(job):
         assert words in said
 
 
-def test_the_package_is_right_though_a_gate_failed(job):
+def test_the_package_is_right_though_a_gate_failed_and_resuming_fails_it_again(job):
     run, _, _ = job
     assert verify_package(run / "package.zip")
     share = 100 * json.loads((run / "report.json").read_text())["file_sparsity"]
     assert f"{share:.2f} % of all weights of the model" in (run / "MODEL_CARD.md").read_text()
+    assert wfpipe("prune-and-export", "--out", run, "--resume").returncode == 3
 
 
 def test_a_network_with_nothing_to_train_is_refused_where_it_would_be(job, tmp_path):

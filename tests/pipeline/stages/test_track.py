@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from wfpipe.exporters.documents.report import Report
+from wfpipe.pipeline.ranks.group import alone
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.stages import track
 from wfpipe.pipeline.stages.track import Tracking
@@ -72,6 +73,7 @@ def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good: Kept, bad: Kept) 
         recipe=resolve({"run": {"track": "tensorboard,wandb"}}),
         directory=types.SimpleNamespace(path=tmp_path),
         state=types.SimpleNamespace(masks={"conv": torch.tensor([True, False])}),
+        ranks=alone(),
         reporter=Warned(),
     )
 
