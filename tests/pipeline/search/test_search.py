@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -208,3 +209,36 @@ def test_a_run_refuses_the_recipe_of_a_search_before_it_writes_anything(tmp_path
     with pytest.raises(InputError, match=r"prune.search is for `wfpipe search`"):
         prune_and_export(recipe, RunDirectory(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_any_task_is_searched_by_its_own_metric(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x = random.standard_normal((96, 4))
+    y = x @ random.standard_normal((4, 1)) / 4
+    np.savez(tmp_path / "d.npz", x_train=x[:64], y_train=y[:64], x_test=x[64:], y_test=y[64:])
+    recipe = quick(
+        model={"name": "mlp", "weights": "random", "options": {"hidden": [8]}},
+        data={"source": str(tmp_path / "d.npz"), "batch": 16, "limit_train": None,
+              "limit_test": None},
+        task={"kind": "regression"},
+        gates={"max_metric_drop": 0.5},
+        prune={"search.trials": 2, "exclude": []},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="mean absolute error is none: take --max-metric-drop"):
+        search(
+            quick(**{**recipe.to_dict(), "gates": {"max_accuracy_drop": 1}}),
+            RunDirectory(tmp_path / "refused"), Silent(),
+        )  # fmt: skip
+    found = search(recipe, RunDirectory(tmp_path / "out"), Silent())
+    assert found == read_search(tmp_path / "out" / "search.json")
+    assert (found.metric, found.dense_accuracy) == ("mean_absolute_error", None)
+    assert not found.dense.higher_is_better
+    assert found.chosen is not None
+    for trial in found.trials:
+        assert trial.accuracy is None
+        assert trial.score is not None
+        assert (trial.outcome == "holds") == (trial.score <= found.dense.value + 0.5)
+    assert "0.5 worse than dense in mean absolute error" in found.why
+    page = (tmp_path / "out" / "search.html").read_text()
+    assert "Down and to the left is better" in page
+    assert "%" not in found.why.partition(" worse")[0]
