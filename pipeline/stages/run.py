@@ -24,6 +24,7 @@ from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
 from ..runs.state import Event
+from .channel_times import channel_times_stage
 from .export import dense_stage, export_stage, real_samples
 from .latency import check_latency, latency_stage
 from .measure import measure_files, plan, session_settings
@@ -160,6 +161,7 @@ def prune_job(job: Job) -> None:
     check_latency(job)
     dense_stage(job)
     latency_stage(job)
+    channel_times_stage(job)
     prune_stage(job)
 
 

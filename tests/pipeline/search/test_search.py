@@ -10,6 +10,7 @@ from wfpipe.exporters.documents.search import read_search
 from wfpipe.exporters.measuring.kernels_library import library_path, why_missing
 from wfpipe.pipeline.recipe.reading import Values, merge, resolve
 from wfpipe.pipeline.runs.directory import RunDirectory
+from wfpipe.pipeline.runs.state import load_state
 from wfpipe.pipeline.search import search as search_module
 from wfpipe.pipeline.search.search import find_goal, find_targets, search
 from wfpipe.pipeline.stages.run import prune_and_export
@@ -133,7 +134,7 @@ def test_a_target_in_macs_is_met_and_the_most_accurate_sharing_is_chosen(tmp_pat
 
 def test_a_target_in_macs_is_met_by_whole_channels(tmp_path):
     recipe = quick(
-        prune={"search.target_macs": 0.5, "pattern": "channel", "gradients": 4},
+        prune={"search.target_macs": 0.5, "pattern": "channel", "channel_cost": "ms"},
         gates={"max_accuracy_drop": 99},
     )
     result = search(recipe, RunDirectory(tmp_path / "out"), Silent())
@@ -142,6 +143,9 @@ def test_a_target_in_macs_is_met_by_whole_channels(tmp_path):
     assert only.macs is not None
     assert 0.4 < only.macs <= 0.5
     assert "max macs 0.5" in result.why
+    plan = load_state(tmp_path / "out" / "trial-01" / "checkpoint.pt").plan
+    assert plan is not None
+    assert min(plan["ms"].values()) > 0
 
 
 def test_a_target_of_time_out_of_reach_ends_the_search_with_what_is_reachable(tmp_path):
