@@ -31,7 +31,11 @@ def channel_times_stage(job: Job) -> None:
         job.state.plan = {_KEY: _times(job)}
         job.state.save(job.directory.checkpoint, job.directory.log)
     times = (job.state.plan or {}).get(_KEY)
-    if not isinstance(times, Mapping) or times.keys() != channels.rules.costs.keys():
+    if not (
+        isinstance(times, Mapping)
+        and times.keys() == channels.rules.costs.keys()
+        and all(isinstance(each, float) and each > 0 for each in times.values())
+    ):
         raise damaged(job.directory.checkpoint)
     job.setup = replace(job.setup, channels=channels.priced(times))
 
