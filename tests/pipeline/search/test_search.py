@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,8 +206,14 @@ def test_a_target_of_time_that_dense_meets_is_refused(tmp_path):
         search(recipe, RunDirectory(tmp_path / "out"), Silent())
 
 
-def test_a_run_refuses_the_recipe_of_a_search_before_it_writes_anything(tmp_path: Path) -> None:
-    recipe = quick(prune={"search.target_macs": 0.5})
-    with pytest.raises(InputError, match=r"prune.search is for `wfpipe search`"):
-        prune_and_export(recipe, RunDirectory(tmp_path / "out"))
+@pytest.mark.parametrize(
+    ("prune", "message"),
+    [
+        ({"search.target_macs": 0.5}, r"prune\.search is for `wfpipe search`"),
+        ({"pattern": "channel", "target_speedup": 2}, r"by trials: run `wfpipe search"),
+    ],
+)
+def test_a_run_refuses_the_recipe_of_a_search_before_it_writes_anything(prune, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        prune_and_export(quick(prune=prune), RunDirectory(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
