@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from wfpipe.exporters.documents.search import read_search
 from wfpipe.exporters.measuring.kernels_library import library_path, why_missing
 from wfpipe.pipeline.recipe.reading import Values, merge, resolve
 from wfpipe.pipeline.runs.directory import RunDirectory
+from wfpipe.pipeline.runs.state import load_state
 from wfpipe.pipeline.search import search as search_module
 from wfpipe.pipeline.search.search import find_goal, find_targets, search
 from wfpipe.pipeline.stages.run import prune_and_export
@@ -135,7 +135,7 @@ def test_a_target_in_macs_is_met_and_the_most_accurate_sharing_is_chosen(tmp_pat
 
 def test_a_target_in_macs_is_met_by_whole_channels(tmp_path):
     recipe = quick(
-        prune={"search.target_macs": 0.5, "pattern": "channel", "gradients": 4},
+        prune={"search.target_macs": 0.5, "pattern": "channel", "channel_cost": "ms"},
         gates={"max_accuracy_drop": 99},
     )
     result = search(recipe, RunDirectory(tmp_path / "out"), Silent())
@@ -144,6 +144,9 @@ def test_a_target_in_macs_is_met_by_whole_channels(tmp_path):
     assert only.macs is not None
     assert 0.4 < only.macs <= 0.5
     assert "max macs 0.5" in result.why
+    plan = load_state(tmp_path / "out" / "trial-01" / "checkpoint.pt").plan
+    assert plan is not None
+    assert min(plan["ms"].values()) > 0
 
 
 def test_a_target_of_time_out_of_reach_ends_the_search_with_what_is_reachable(tmp_path):
@@ -204,10 +207,16 @@ def test_a_target_of_time_that_dense_meets_is_refused(tmp_path):
         search(recipe, RunDirectory(tmp_path / "out"), Silent())
 
 
-def test_a_run_refuses_the_recipe_of_a_search_before_it_writes_anything(tmp_path: Path) -> None:
-    recipe = quick(prune={"search.target_macs": 0.5})
-    with pytest.raises(InputError, match=r"prune.search is for `wfpipe search`"):
-        prune_and_export(recipe, RunDirectory(tmp_path / "out"))
+@pytest.mark.parametrize(
+    ("prune", "message"),
+    [
+        ({"search.target_macs": 0.5}, r"prune\.search is for `wfpipe search`"),
+        ({"pattern": "channel", "target_speedup": 2}, r"by trials: run `wfpipe search"),
+    ],
+)
+def test_a_run_refuses_the_recipe_of_a_search_before_it_writes_anything(prune, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        prune_and_export(quick(prune=prune), RunDirectory(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
