@@ -21,6 +21,7 @@ from ...support.progress import Reporter
 from ..data.randomness import stream
 from ..data.source import Data, open_data
 from ..data.structured import StructuredSamples
+from ..ranks.group import Ranks, alone
 from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
 from ..recipe.task import CLASSIFICATION
@@ -66,13 +67,16 @@ class Job(Parts):
     watch: Callable[[Sequence[Event]], None] = lambda _: None
 
 
-def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
+def open_parts(
+    recipe: Recipe, folder: Path, reporter: Reporter, ranks: Ranks | None = None
+) -> Parts:
     """Open data and network, and check that they fit each other, the recipe and the memory.
 
     Args:
         recipe: names them.
         folder: where a bank on the disk would be.
         reporter: shows progress, the plan of the memory, and warnings.
+        ranks: the processes of the job, one on each device; None: this one alone.
 
     Raises:
         InputError: for anything in the recipe or in the files that cannot work.
@@ -98,11 +102,17 @@ def open_parts(recipe: Recipe, folder: Path, reporter: Reporter) -> Parts:
     if recipe.prune.pattern == CHANNEL:
         channels = find_channels(module, weights, data, recipe.prune, placement, reporter)
         weights = {**weights, **channels.parameters(module)}
-    setup = set_up(module, weights, data, recipe.prune, placement, folder, channels)
+    setup = set_up(module, weights, data, recipe.prune, placement, folder, channels, ranks)
     if setup.plan is not None:
         reporter.say(setup.plan.describe())
+    if setup.sharing is not None and setup.plan is not None:
+        rows, item = recipe.prune.gradients, setup.plan.dtype.itemsize
+        reporter.say(setup.sharing.describe(rows, item, setup.method))
     _announce_refit(setup, reporter)
-    collector = Collector(module, weights, data, recipe.prune, placement, setup.plan, folder, task)
+    collector = Collector(
+        module, weights, data, recipe.prune, placement, setup.plan, folder, task,
+        ranks or alone(), setup.sharing,
+    )  # fmt: skip
     return Parts(data, task, module, weights, placement, setup, collector)
 
 

@@ -25,7 +25,7 @@ from ..pruning.criteria.criterion import Fisher
 from ..pruning.criteria.registry import CRITERIA
 from ..pruning.gradients.evidence import Evidence
 from ..pruning.gradients.rows import chunk_samples
-from ..pruning.memory.plan import BudgetError, MemoryPlan, Room, plan_memory
+from ..pruning.memory.plan import BudgetError, MemoryPlan, Room, last_resort, plan_memory
 from ..pruning.memory.workspace import Demand
 from ..pruning.step import Method, select
 from ..pruning.tensors.layout import Layout
@@ -37,6 +37,7 @@ from ..pruning.tensors.prunables import (
     sort_weights,
 )
 from ..pruning.tensors.uses import Uses
+from ..ranks.group import Ranks, alone
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
 from ..runs.directory import free_space
@@ -44,6 +45,7 @@ from .channels.channels import Channels
 from .pattern import pattern_of
 from .refit import Refitter
 from .refit_plan import RefitPlan, plan_refit
+from .sharing import Sharing, share_columns
 from .weight_uses import reached_by_gradients, say_what_is_pruned, uses_own_weights, weight_uses
 
 _KRONECKER_COPIES = 2
@@ -61,6 +63,7 @@ class Setup:
         refit: the samples of a refit; None where there is none.
         refitter: fits the layers towards what the network gave when it was opened.
         channels: the channels that may go; None where single weights do.
+        sharing: who owns which columns of the bank; None where one process owns all.
     """
 
     method: Method
@@ -69,6 +72,7 @@ class Setup:
     refit: RefitPlan | None = None
     refitter: Refitter | None = None
     channels: Channels | None = None
+    sharing: Sharing | None = None
 
 
 def find_weights(
@@ -124,6 +128,7 @@ def set_up(
     placement: Placement,
     folder: Path,
     channels: Channels | None = None,
+    ranks: Ranks | None = None,
 ) -> Setup:
     """Turn the settings into what the mathematics takes, and try that it can be met.
 
@@ -135,6 +140,7 @@ def set_up(
         placement: the device.
         folder: where a bank on the disk would be.
         channels: the channels that may go; then ``weights`` has all parameters that they reach too.
+        ranks: the processes of the job; None: this one alone.
 
     Raises:
         InputError: when limits contradict each other, or the memory does not suffice.
@@ -156,8 +162,11 @@ def set_up(
         raise InputError(f"the settings of prune cannot be met: {error}") from None
     if method.need == "factors":
         _check_factors(module, weights, axes, _budget(settings, placement))
-    plan = _plan(settings, method, layout, placement, folder)
-    return Setup(method, axes, plan, *_refitting(module, weights, data, settings, placement))
+    ranks = ranks or alone()
+    sharing = share_columns(ranks, layout, axes, method, settings.gradients)
+    plan = _plan(settings, method, layout, placement, folder, sharing)
+    refitting = _refitting(module, weights, data, settings, placement)
+    return Setup(method, axes, plan, *refitting, sharing=sharing)
 
 
 def _for_channels(
@@ -309,35 +318,72 @@ def _overrides(layers: Mapping[str, float], weights: Mapping[str, object]) -> di
 
 
 def _plan(
-    settings: PruneSettings, method: Method, layout: Layout, placement: Placement, folder: Path
+    settings: PruneSettings,
+    method: Method,
+    layout: Layout,
+    placement: Placement,
+    folder: Path,
+    sharing: Sharing | None,
 ) -> MemoryPlan | None:
-    """Decide where the gradient bank goes; None where the criterion needs none."""
+    """Decide where the gradient bank goes; None where the criterion needs none.
+
+    The ranks of a job have what the one has that has least, and the same place and type.
+    """
     if method.need in ("nothing", "factors"):
         return None
-    device, host = placement.device, available_memory()
-    budget = _budget(settings, placement)
+    demand = _demand(settings, method, layout, placement, sharing)
+    storage, place = settings.fisher_storage, settings.fisher_place
+    dtype = None if storage == "auto" else getattr(torch, storage)
+    room = _room(settings, placement, folder, sharing)
+    try:
+        if sharing is None:
+            return plan_memory(demand, room, place=place, dtype=dtype)
+        if place == "passes":
+            raise InputError(
+                "prune.fisher_place=passes is for one process: take disk, which each rank has a "
+                "file of its own on"
+            )
+        mine = plan_memory(demand, room, place=place, dtype=dtype)
+        place, dtype = last_resort([(p.place, p.dtype) for p in sharing.ranks.gather(mine)])
+        return plan_memory(demand, room, place=place, dtype=dtype)
+    except BudgetError as error:
+        raise InputError(f"{error}; see prune.fisher_memory and prune.gradients") from None
+
+
+def _room(
+    settings: PruneSettings, placement: Placement, folder: Path, sharing: Sharing | None
+) -> Room:
+    """Return the bytes that this process, or each rank, may use."""
+    free = Room(_free(placement), available_memory(), free_space(folder))
+    if sharing is not None:
+        free = sharing.least_room(free, on_gpu=placement.device.type == "cuda")
+    budget = free.device // 2
+    if settings.fisher_memory is not None:
+        budget = parse_size(settings.fisher_memory, "prune.fisher_memory")
+    return Room.within(budget, device=free.device, host=free.host, disk=free.disk)
+
+
+def _demand(
+    settings: PruneSettings,
+    method: Method,
+    layout: Layout,
+    placement: Placement,
+    sharing: Sharing | None,
+) -> Demand:
+    """Return the sizes of a prune step, of the columns that this rank owns."""
     batch, most = settings.fisher_batch, settings.micro_batch
-    demand = Demand(
+    return Demand(
         rows=settings.gradients,
-        layout=layout,
+        layout=layout if sharing is None else sharing.layout,
         criterion=method.criterion,
         fisher=method.fisher,
         grouped=method.pattern.length > 1,
         swaps=settings.swaps > 0,
         at_once=chunk_samples(layout.total) if batch == 1 else 1,
         cut=most is not None and most < batch,
-        device=device.type,
+        device=placement.device.type,
+        exchanged=0 if sharing is None else sharing.panel_bytes(settings.gradients),
     )
-    storage = settings.fisher_storage
-    try:
-        return plan_memory(
-            demand,
-            Room.within(budget, device=_free(placement), host=host, disk=free_space(folder)),
-            place=settings.fisher_place,
-            dtype=None if storage == "auto" else getattr(torch, storage),
-        )
-    except BudgetError as error:
-        raise InputError(f"{error}; see prune.fisher_memory and prune.gradients") from None
 
 
 def _budget(settings: PruneSettings, placement: Placement) -> int:
