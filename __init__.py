@@ -16,18 +16,39 @@ from typing import TYPE_CHECKING, Any
 from .support.version import __version__
 
 if TYPE_CHECKING:
+    from .pipeline.callbacks.lightning_callback import LightningPruning
+    from .pipeline.callbacks.trainer_callback import TrainerPruning
     from .pipeline.recipe.recipe import Recipe
     from .pipeline.runs.directory import RunDirectory
+    from .pipeline.stages.compress import Compressed, compress
     from .pipeline.stages.load import load
     from .pipeline.stages.run import prune_and_export
     from .pipeline.steps.pruner import Pruner
+    from .support.errors import InputError
 
-__all__ = ["Pruner", "Recipe", "RunDirectory", "__version__", "load", "prune_and_export"]
+__all__ = [
+    "Compressed",
+    "InputError",
+    "LightningPruning",
+    "Pruner",
+    "Recipe",
+    "RunDirectory",
+    "TrainerPruning",
+    "__version__",
+    "compress",
+    "load",
+    "prune_and_export",
+]
 
 _HOMES = {
+    "Compressed": ".pipeline.stages.compress",
+    "InputError": ".support.errors",
+    "LightningPruning": ".pipeline.callbacks.lightning_callback",
     "Pruner": ".pipeline.steps.pruner",
     "Recipe": ".pipeline.recipe.recipe",
     "RunDirectory": ".pipeline.runs.directory",
+    "TrainerPruning": ".pipeline.callbacks.trainer_callback",
+    "compress": ".pipeline.stages.compress",
     "load": ".pipeline.stages.load",
     "prune_and_export": ".pipeline.stages.run",
 }

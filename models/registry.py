@@ -18,12 +18,13 @@ from ..support.errors import InputError, unknown
 from .copying import copy_module, is_float32, to_float32
 from .digits_cnn import DigitsCnn
 from .fitting import fit_state_dict
+from .given import is_given, not_given
 from .mlp import Mlp
 from .mobilenet_v1 import MobileNetV1
 from .resnet import resnet18, resnet50
 from .resnet_cifar import CifarResNet
 from .sources import build_from_factory, build_from_library, is_factory
-from .unwrapping import fold, unwrap
+from .unwrapping import fold, inside, unwrap
 from .weights import read_weights
 
 _LIBRARIES = ("timm", "torchvision")
@@ -84,6 +85,7 @@ def load_model(
     options: Mapping[str, Any] | None = None,
     averaged: bool = True,
     seed: int = 0,
+    given: nn.Module | None = None,
 ) -> LoadedModel:
     """Build the network ``name`` and give it its weights.
 
@@ -101,18 +103,23 @@ def load_model(
         options: arguments of a built-in network, such as ``hidden`` for ``mlp``.
         averaged: whether an exponential moving average in a weights file is taken.
         seed: fixes random weights.
+        given: the network itself, which is copied; None: it is built by its name.
 
     Raises:
         InputError: naming what is unknown, missing or does not fit.
     """
-    _check_name(name)
+    if given is None:
+        _check_name(name)
     _check_weights(name, weights)
     _check_options(name, options or {})
     if name == "digits-cnn" and weights is None:
         _check_demo(input_shape, classes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = _build(name, weights == "pretrained", input_shape, classes, options or {})
+    if given is not None:
+        module = copy_module(inside(given))
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = _build(name, weights == "pretrained", input_shape, classes, options or {})
     module = unwrap(module, name)
     untouched = None if is_float32(module) else copy_module(module).eval()
     _settle(module, name)
@@ -151,13 +158,15 @@ def _check_name(name: str) -> None:
             "from the file and its graph cannot be trained; pass FILE.py:FACTORY that builds the "
             "network, and --weights FILE.safetensors"
         )
+    if is_given(name):
+        raise not_given("model", name)
     if not (name in NETWORKS or is_factory(name) or _library_and_name(name)):
         raise unknown("model", name, NETWORKS, more=_OTHER_FORMS)
 
 
 def _check_weights(name: str, weights: str | None) -> None:
     from_library = _library_and_name(name) is not None
-    if weights is None and not (is_factory(name) or name == "digits-cnn"):
+    if weights is None and not (is_factory(name) or is_given(name) or name == "digits-cnn"):
         own = ", --weights pretrained for those of the library" if from_library else ""
         raise InputError(
             f"model {name!r} brings no weights: pass --weights FILE.safetensors|.pth|.pt|.ckpt|.tar"

@@ -21,6 +21,17 @@ _COMPILED = "_orig_mod"
 _LISTED = 6
 
 
+def inside(module: nn.Module) -> nn.Module:
+    """Return the network inside the wrappers of training around it."""
+    while True:
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            module = module.module
+        elif _COMPILED in dict(module.named_children()):
+            module = module.get_submodule(_COMPILED)
+        else:
+            return module
+
+
 def unwrap(module: nn.Module, name: str) -> nn.Module:
     """Return the network without the wrappers around it and around its parts.
 
@@ -31,7 +42,7 @@ def unwrap(module: nn.Module, name: str) -> nn.Module:
     Raises:
         InputError: when it is, or holds, a ``ScriptModule``.
     """
-    module = _inside(module)
+    module = inside(module)
     for path, part in list(module.named_modules()):
         if isinstance(part, torch.jit.ScriptModule):
             where = f"its part {path!r} is" if path else "it is"
@@ -42,8 +53,8 @@ def unwrap(module: nn.Module, name: str) -> nn.Module:
         if part._compiled_call_impl is not None:  # by Module.compile()
             part._compiled_call_impl = None
         for key, child in part._modules.items():
-            if child is not None and _inside(child) is not child:
-                part._modules[key] = _inside(child)
+            if child is not None and inside(child) is not child:
+                part._modules[key] = inside(child)
     return module
 
 
@@ -72,16 +83,6 @@ def fold(module: nn.Module, name: str) -> list[str]:
                 "torch.nn.utils.parametrize.remove_parametrizations in the factory"
             ) from error
     return [f"folded {kind} into the weights of {_some(parts)}" for kind, parts in found.items()]
-
-
-def _inside(module: nn.Module) -> nn.Module:
-    while True:
-        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            module = module.module
-        elif _COMPILED in dict(module.named_children()):
-            module = module.get_submodule(_COMPILED)
-        else:
-            return module
 
 
 def _fold_part(part: nn.Module) -> list[str]:

@@ -48,3 +48,13 @@ class Silent:
 
     def task(self, what: str, total: int, unit: str) -> AbstractContextManager[Task]:
         return nullcontext(_NoTask())
+
+
+class Printed(Silent):
+    """A reporter that prints results and warnings: for use in a notebook."""
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    def warn(self, text: str) -> None:
+        print(f"warning: {text}", flush=True)

@@ -50,7 +50,9 @@ class Accuracy:
         outputs, labels = outputs[counted], labels[counted]
         right = ~outputs.isnan().any(-1)
         self.correct += int(((outputs.argmax(-1) == labels) & right).sum())
-        above = (outputs > outputs.gather(-1, labels[:, None])).sum(-1)
+        own, index = outputs.gather(-1, labels[:, None]), torch.arange(outputs.shape[-1])
+        before = (outputs == own) & (index.to(labels.device) < labels[:, None])
+        above = ((outputs > own) | before).sum(-1)
         self.among_five += int(((above < 5) & right).sum())
         self.samples += len(labels)
         self.classes = max(self.classes, outputs.shape[-1])

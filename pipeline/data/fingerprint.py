@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 
 from ...support.nests import tensors
-from .samples import Samples
-from .structured import StructuredSamples
+from .preparation.samples import Samples
+from .preparation.structured import StructuredSamples
 
 SAMPLES = 64
 """Samples that are looked at beside all labels (a heuristic: reading them takes no time)."""
@@ -35,7 +35,8 @@ def fingerprint(samples: Samples | StructuredSamples) -> str:
                 digest.update(repr((str(tensor.dtype), tuple(tensor.shape))).encode())
                 digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
-    digest = hashlib.sha256(samples.targets.numpy().astype("<i8").tobytes())
+    targets = samples.targets.numpy()
+    digest = hashlib.sha256(targets.astype("<f4" if targets.dtype.kind == "f" else "<i8").tobytes())
     values = samples.batch(positions, 0)
     digest.update(repr((values.dtype.str, values.shape)).encode())
     digest.update(np.ascontiguousarray(values).tobytes())

@@ -101,8 +101,9 @@ def _in_processes(work: Callable[[Key], T], keys: Sequence[Key], workers: int) -
             worker_init_fn=_begin,
             generator=torch.Generator(),
         )
+        results = iter(loader)
     try:
-        for result in loader:
+        for result in results:
             if isinstance(result, _Failure):
                 raise InputError(result.message)
             yield result

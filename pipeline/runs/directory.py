@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ...exporters.variants import FILES, OPERATORS_FILE
+from ...models.given import own_name
 from ...support.errors import InputError
 from ...support.files import cannot_write, write_text
 from ...support.memory import format_size
@@ -118,7 +119,7 @@ class RunDirectory:
 
 def default_directory(model: str) -> Path:
     """Return the first of ``runs/MODEL``, ``runs/MODEL-2``, … that is not there yet."""
-    stem = Path(model).stem if ".py:" in model else model
+    stem = Path(model).stem if ".py:" in model else own_name(model)
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).strip(".-") or "run"
     number, path = 1, Path("runs") / safe
     while path.exists():

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...support.errors import InputError
 from ...support.progress import Reporter
-from ..data.form import REPEATED
+from ..data.preparation.common_form import REPEATED
 from ..data.source import Data
 
 

@@ -21,7 +21,7 @@ STATED = "wfpipe"
 ``shapes`` by name. It is one entry, as safetensors writes several in an order of chance."""
 
 
-def load(run: str | Path) -> nn.Module:
+def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
     """Return the pruned network of a run, on the CPU and in eval mode.
 
     It is built as the run's recipe says and given the weights of ``pruned.safetensors``. Where
@@ -30,6 +30,8 @@ def load(run: str | Path) -> nn.Module:
 
     Args:
         run: the run directory.
+        model: the network that the run was made from by :func:`.compress.compress`, which stays as
+            it is; None: that of the recipe.
 
     Raises:
         InputError: when there is no pruned network there, or it does not fit the model.
@@ -49,6 +51,7 @@ def load(run: str | Path) -> nn.Module:
         input_shape=shape,
         classes=classes,
         options=recipe.model.options,
+        given=model,
     ).module
     source = f"weights file {str(directory.weights)!r}"
     own = module.state_dict()

@@ -30,7 +30,7 @@ from ...exporters.measuring.validation import Form, Measured, validate_files
 from ...exporters.onnx.zeros import ZeroCount, layer_figures
 from ...exporters.reading.onnx_graph import read_model
 from ...exporters.reading.onnx_wire import MAX_MODEL_BYTES
-from ...exporters.reading.package_model import stated_preprocessing
+from ...exporters.reading.package_model import stated_preprocessing, stated_task
 from ...exporters.reporting.writing import PAGE_FILE, write_report
 from ...support.errors import InputError
 from ...support.files import check_writable, read_bytes
@@ -41,9 +41,11 @@ from ..data.source import Data
 from ..recipe.gates import GateSettings
 from ..recipe.reading import Values, resolve
 from ..recipe.recipe import Recipe
+from ..recipe.task import TASKS
 from ..recipe.validate import ValidateSettings
 from ..runs.device import find_device
 from ..tasks.registry import open_task
+from ..tasks.task import Task
 from .opening import open_recipe_data
 
 _BATCH = 256
@@ -71,6 +73,7 @@ def measure_files(
     zeros: ZeroCount | None = None,
     baseline: Baseline | None = None,
     variants: Mapping[str, Form] | None = None,
+    task: Task | None = None,
 ) -> Report:
     """Measure files on the whole test split, and hold them against the gates.
 
@@ -84,6 +87,7 @@ def measure_files(
         zeros: counted over the prunables; without it, sparsity is over all weights of the file.
         baseline: the last accepted model; None compares with none.
         variants: other forms of the pruned file; one that fails stops nothing.
+        task: says what is measured; None: that of the recipe.
 
     Raises:
         InputError: when one of the two files cannot be run on the data, a gate needs what was not
@@ -95,7 +99,8 @@ def measure_files(
     if baseline is not None:
         baseline.check(planned)
     forms = variants or {}
-    measured = _measure(pruned, dense, forms, data, recipe, settings, reporter)
+    task = task or open_task(recipe.task)
+    measured = _measure(pruned, dense, forms, data, recipe, settings, reporter, task)
     provider = PROVIDERS[settings.provider]
     total = zeros.pruned + zeros.kept if zeros else None
     sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
@@ -216,10 +221,10 @@ def _measure(
     recipe: Recipe,
     settings: SessionSettings,
     reporter: Reporter,
+    task: Task,
 ) -> Measured:
     count = max(recipe.validate_.batches)
     samples, _ = next(iter(data.test_batches(batch=max(count, PARITY_SAMPLES if variants else 1))))
-    task = open_task(recipe.task)
     return validate_files(
         pruned,
         dense,
@@ -247,7 +252,7 @@ def validate_models(
 ) -> Report:
     """Measure a file from anywhere against another, and write the report where ``out`` says.
 
-    Normalisation and size that ``model`` states in its metadata stand in for the defaults.
+    Task, normalisation and size that ``model`` states in its metadata stand in for the defaults.
 
     Args:
         model: the file that is to ship.
@@ -293,12 +298,18 @@ def _check_out(out: Path) -> None:
 
 
 def _stated(model: Path) -> Values:
-    """Return the data settings that an exported model states of itself."""
+    """Return the settings that an exported model states of itself: its task, of its data.
+
+    A task of a user's own is not taken: naming it in a file would run code.
+    """
     what = f"model {str(model)!r}"
-    stated = stated_preprocessing(read_bytes(model, "model", limit=MAX_MODEL_BYTES), what)
+    content = read_bytes(model, "model", limit=MAX_MODEL_BYTES)
+    task, output = stated_task(content, what)
+    settings: Values = {"task": {"kind": task, "output": output} if task in TASKS else {}}
+    stated = stated_preprocessing(content, what)
     if stated is None:
-        return {}
-    settings: Values = {"data": {"mean": list(stated.mean), "std": list(stated.std)}}
+        return settings
+    settings["data"] = {"mean": list(stated.mean), "std": list(stated.std)}
     if stated.kind == "image":
         settings["data"]["size"] = list(stated.shape[-2:])
     return settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from ...models.registry import load_model
 from ...support.errors import InputError, first_line
 from ...support.nests import Nest, plain, samples, tensors
 from ...support.progress import Reporter
+from ..data.preparation.structured import StructuredSamples
 from ..data.randomness import stream
 from ..data.source import Data, open_data
-from ..data.structured import StructuredSamples
 from ..ranks.group import Ranks, alone
+from ..ranks.start import join
 from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
 from ..recipe.task import CLASSIFICATION
@@ -32,10 +33,26 @@ from ..runs.state import Event, State, check_state, digest_tensors, load_state
 from ..steps.channels.channels import find_channels
 from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
+from ..tasks.given import try_out
 from ..tasks.registry import open_task
 from ..tasks.task import Task
 from .as_it_came import check_repeatable, check_untouched
 from .colours import match_channels
+
+
+@dataclass(frozen=True)
+class Given:
+    """Objects that take the place of what a recipe names; None: what it names.
+
+    Args:
+        model: the network, which is copied.
+        data: the training and the test data set, or loaders.
+        task: what the model is for.
+    """
+
+    model: nn.Module | None = None
+    data: tuple[Any, Any] | None = None
+    task: Task | None = None
 
 
 @dataclass
@@ -56,7 +73,8 @@ class Job(Parts):
     """All that the stages of a run share. ``module`` is the dense network until it is pruned.
 
     ``watch`` sees the history after each prune step and epoch, and when the run is continued; what
-    it raises ends the run, which can be continued later.
+    it raises ends the run, which can be continued later. Of several ``ranks``, each holds such a
+    job; rank 0 alone writes.
     """
 
     recipe: Recipe
@@ -65,10 +83,20 @@ class Job(Parts):
     reporter: Reporter
     begun: bool
     watch: Callable[[Sequence[Event]], None] = lambda _: None
+    ranks: Ranks = field(default_factory=alone)
+
+    def save(self) -> None:
+        """Write the state and its log, whole or not at all."""
+        if self.ranks.first:
+            self.state.save(self.directory.checkpoint, self.directory.log)
 
 
 def open_parts(
-    recipe: Recipe, folder: Path, reporter: Reporter, ranks: Ranks | None = None
+    recipe: Recipe,
+    folder: Path,
+    reporter: Reporter,
+    given: Given | None = None,
+    ranks: Ranks | None = None,
 ) -> Parts:
     """Open data and network, and check that they fit each other, the recipe and the memory.
 
@@ -76,20 +104,24 @@ def open_parts(
         recipe: names them.
         folder: where a bank on the disk would be.
         reporter: shows progress, the plan of the memory, and warnings.
-        ranks: the processes of the job, one on each device; None: this one alone.
+        given: objects that take their place.
+        ranks: the processes that share the work; None: this one does it alone.
 
     Raises:
         InputError: for anything in the recipe or in the files that cannot work.
     """
     placement = place(recipe.run.device, recipe.finetune.precision)
-    task = open_task(recipe.task)
-    data = open_recipe_data(recipe, reporter)
-    module = take_nests(_open_model(recipe, data, reporter))
+    given = given or Given()
+    task = given.task or open_task(recipe.task)
+    data = open_recipe_data(recipe, reporter, given.data)
+    module = take_nests(_open_model(recipe, data, reporter, given.model))
     data = match_channels(module, data, reporter)
     outputs = check_outputs(module, data, task, training=recipe.finetune.epochs > 0)
     data = replace(data, check=lambda targets: task.check_targets(targets, outputs))
-    inputs, _ = next(iter(data.test_batches(batch=2)))
+    inputs, targets = next(iter(data.test_batches(batch=2)))
     check_repeatable(module, inputs)
+    if given.task is not None:
+        try_out(task, outputs, targets)
     if recipe.finetune.epochs > 0 and not any(p.requires_grad for p in module.parameters()):
         raise InputError(
             "all parameters are frozen (requires_grad=False), so there is nothing to fine-tune: "
@@ -123,22 +155,27 @@ def open_job(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    given: Given | None = None,
 ) -> Job:
     """Open data and network, and check that they fit; nothing in the directory is touched.
+
+    Every rank of a job does so, and sees the same folder.
 
     Raises:
         InputError: for anything in the recipe or in the files that cannot work.
     """
+    ranks = join()
     if resume:
         directory.check_continuable()
-    else:
+    elif ranks.first:
         directory.check_free(overwrite=overwrite)
     if recipe.export.targets and SPARSE_CPU in recipe.export.variants:
         libraries_for(recipe.export.targets)
-    parts = open_parts(recipe, directory.path, reporter)
+    parts = open_parts(recipe, directory.path, reporter, given, ranks)
     module, weights, data = parts.module, parts.weights, parts.data
     parameters = sum(value.numel() for value in module.state_dict().values())
-    check_space(directory.path, 32 * parameters)
+    if ranks.first:
+        check_space(directory.path, 32 * parameters)
     fresh = State(recipe.digest(), _fingerprint(module, data), str(parts.placement.device))
     state = fresh
     if resume and directory.checkpoint.exists():
@@ -147,8 +184,20 @@ def open_job(
         _check_same(state, fresh, reporter)
         units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
         check_state(state, directory.checkpoint, module, weights, units)
+    _check_alike(ranks, fresh)
     return Job(**vars(parts), recipe=recipe, directory=directory, state=state, reporter=reporter,
-               begun=resume)  # fmt: skip
+               begun=resume, ranks=ranks)  # fmt: skip
+
+
+def _check_alike(ranks: Ranks, mine: State) -> None:
+    """Refuse ranks that do not have the same network and data; all have read their state then."""
+    for rank, fingerprint in enumerate(ranks.gather(mine.fingerprint)):
+        for name, value in fingerprint.items():
+            if mine.fingerprint[name] != value:
+                raise InputError(
+                    f"rank {rank} has other {name} than rank {ranks.rank}: every machine needs the "
+                    "same files"
+                )
 
 
 def _announce_refit(setup: Setup, reporter: Reporter) -> None:
@@ -170,10 +219,12 @@ def _announce_refit(setup: Setup, reporter: Reporter) -> None:
         )
 
 
-def open_recipe_data(recipe: Recipe, reporter: Reporter) -> Data:
-    """Open the data of a recipe, for its task."""
+def open_recipe_data(
+    recipe: Recipe, reporter: Reporter, given: tuple[Any, Any] | None = None
+) -> Data:
+    """Open the data of a recipe, or those that are given, for its task."""
     kind, seed = recipe.task.kind, recipe.run.seed
-    return open_data(recipe.data, task=kind, seed=seed, reporter=reporter)
+    return open_data(recipe.data, task=kind, seed=seed, reporter=reporter, given=given)
 
 
 def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) -> Nest:
@@ -203,7 +254,7 @@ def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) 
             "the model gives scores that are not finite for the first test samples: "
             "check its weights, and data.mean and data.std"
         )
-    if isinstance(data.test, StructuredSamples):
+    if task.kind != CLASSIFICATION or isinstance(data.test, StructuredSamples):
         task.check(outputs, targets)
         return outputs
     scores = task.main(outputs)
@@ -242,7 +293,9 @@ def _outputs(module: nn.Module, inputs: Nest, mode: str, task: Task) -> Nest:
     return outputs
 
 
-def _open_model(recipe: Recipe, data: Data, reporter: Reporter) -> nn.Module:
+def _open_model(
+    recipe: Recipe, data: Data, reporter: Reporter, given: nn.Module | None
+) -> nn.Module:
     model = load_model(
         recipe.model.name,
         recipe.model.weights,
@@ -251,6 +304,7 @@ def _open_model(recipe: Recipe, data: Data, reporter: Reporter) -> nn.Module:
         options=recipe.model.options,
         averaged=recipe.model.ema,
         seed=stream(recipe.run.seed, "weights"),
+        given=given,
     )
     for note in (*(f"weights: {note}" for note in model.notes), *model.folded):
         reporter.say(note)

@@ -168,6 +168,7 @@ class PruneStep:
         if ranks.first or not changes:
             work()
         if changes:
+            ranks.wait()
             for value in self._collector.module.state_dict().values():
                 ranks.copy_from(value)
 

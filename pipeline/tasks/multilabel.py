@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -68,42 +69,28 @@ class LabelCounts:
         self._labels.append(targets.cpu().bool().view(self._scores[-1].shape))
 
     def scores(self) -> dict[str, Score]:
-        """Return the means over labels of average precision and F1, and the share that is right."""
-        scores, labels = torch.cat(self._scores), torch.cat(self._labels)
-        given = scores > 0
-        both, either = (given & labels).sum(0), given.sum(0) + labels.sum(0)
-        f1 = 2 * both.double() / either.clamp(min=1)
-        occurs = labels.any(0)
+        """Return the means over labels of average precision and F1, and the share that is right.
+
+        Labels that no sample has are left out of the one, those that are not given either also of
+        the other.
+        """
+        from torchmetrics.functional import classification
+
+        scores, labels = torch.cat(self._scores), torch.cat(self._labels).long()
+        scores = scores / scores.abs().max().clamp(min=1)  # sigmoid tells those near 0 apart
+        given = (scores > 0).long()
+        occurs, either = labels.any(0), (labels | given).any(0)
         found = {
-            "mean_average_precision": average_precision(scores, labels)[occurs].mean(),
-            "f1": f1[either > 0].mean(),
-            "label_accuracy": (given == labels).double().mean(),
+            "mean_average_precision": _mean(
+                classification.multilabel_average_precision, scores, labels, occurs
+            ),
+            "f1": _mean(classification.multilabel_f1_score, given, labels, either),
+            "label_accuracy": float((given == labels).double().mean()),
         }
-        return {name: Score(value=100 * float(value.nan_to_num())) for name, value in found.items()}
+        return {name: Score(value=100 * value) for name, value in found.items()}
 
 
-def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return Σ (R_k − R_k−1) P_k over the thresholds k, for each column.
-
-    Samples of one score share a threshold.
-
-    Args:
-        scores: ``Float[n, labels]``, higher = more likely.
-        labels: ``Bool[n, labels]``.
-
-    Returns:
-        ``Float[labels]``; not a number where no sample has the label.
-    """
-    order = scores.argsort(dim=0, descending=True, stable=True)
-    sorted_scores, hits = scores.gather(0, order), labels.gather(0, order).double()
-    found = hits.cumsum(0)
-    precision = found / torch.arange(1, len(scores) + 1)[:, None]
-    last = torch.ones_like(hits, dtype=torch.bool)  # of the samples that share a score
-    last[:-1] = sorted_scores[:-1] != sorted_scores[1:]
-    result = torch.empty(scores.shape[1], dtype=torch.float64)
-    for column in range(scores.shape[1]):
-        at = last[:, column]
-        recalled = found[at, column]
-        gained = torch.diff(recalled, prepend=torch.zeros(1, dtype=recalled.dtype))
-        result[column] = (gained * precision[at, column]).sum() / found[-1, column]
-    return result
+def _mean(metric: Callable[..., Tensor], given: Tensor, labels: Tensor, columns: Tensor) -> float:
+    """Return the mean of a metric over some of the labels; 0 where there are none."""
+    count = int(columns.sum())
+    return float(metric(given[:, columns], labels[:, columns], count)) if count else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -30,13 +31,17 @@ class OwnTask(Task):
     * ``divergence(outputs, wanted)``, if it has one: the distance that distillation lessens.
 
     Outputs are all that the network gives, as it gives them in a nest.
+
+    Args:
+        settings: name the file and the class or function in it.
+        own: the object, where it is there already.
     """
 
     kind: ClassVar[str] = "own"
 
-    def __init__(self, settings: TaskSettings) -> None:
+    def __init__(self, settings: TaskSettings, own: Any = None) -> None:
         self.spec = settings.kind
-        self.own: Any = load_factory(settings.kind, "task")()
+        self.own: Any = load_factory(settings.kind, "task")() if own is None else own
         missing = [part for part in _PARTS if not hasattr(self.own, part)]
         if missing:
             raise InputError(f"task {self.spec!r} lacks {', '.join(missing)}: it must have "
@@ -108,6 +113,9 @@ class _OwnMeter:
     def scores(self) -> dict[str, Score]:
         found = dict(self._meter.compute())
         task = self._task
+        bad = next((name for name, value in found.items() if not math.isfinite(value)), None)
+        if bad is not None:
+            raise InputError(f"metric {bad} of task {task.spec!r} is {float(found[bad])}")
         if set(found) != set(task.units):
             raise InputError(f"meter of task {task.spec!r} must compute {', '.join(task.units)}, "
                              f"got {', '.join(map(str, found))}")  # fmt: skip

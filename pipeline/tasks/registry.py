@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...models.given import is_given, not_given
 from ...models.sources import is_factory
 from ...support.errors import unknown
 from ..recipe.task import TASKS, TaskSettings
@@ -25,6 +26,8 @@ def open_task(settings: TaskSettings) -> Task:
     Raises:
         InputError: when it is unknown, or a user's own cannot be loaded.
     """
+    if is_given(settings.kind):
+        raise not_given("task", settings.kind)
     if is_factory(settings.kind):
         return OwnTask(settings)
     for kind in _KINDS:

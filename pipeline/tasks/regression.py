@@ -53,28 +53,45 @@ class Regression(Task):
 
 
 class Errors:
-    """Adds up errors, in float64."""
+    """Adds up errors, in float64.
+
+    R² of each number is weighted by its targets' variance: 1 − Σ e² / Σ (y − ȳ)², with both sums
+    over all numbers. Numbers are brought near 1 first, which does not change it: the library takes
+    sums of squares below 1e-4 for none.
+    """
 
     def __init__(self) -> None:
-        self._absolute = self._squared = self._count = 0.0
-        self._targets: list[Tensor] = []
+        from torchmetrics.regression import MeanAbsoluteError, R2Score
+
+        self._absolute = MeanAbsoluteError().set_dtype(torch.float64)
+        self._explained = R2Score(multioutput="variance_weighted").set_dtype(torch.float64)
+        self._scale: tuple[Tensor, Tensor] | None = None
 
     def add(self, outputs: Tensor, targets: Nest) -> None:
         """Take outputs and targets of a batch."""
         given = as_rows(outputs)
         wanted = targets.double().cpu().view(given.shape)
-        self._absolute += float((given - wanted).abs().sum())
-        self._squared += float((given - wanted).square().sum())
-        self._count += given.numel()
-        self._targets.append(wanted)
+        if self._scale is None:
+            self._scale = _scale(wanted)
+        middle, spread = self._scale
+        self._absolute.update(given, wanted)
+        self._explained.update((given - middle) / spread, (wanted - middle) / spread)
 
     def scores(self) -> dict[str, Score]:
-        """Return the mean absolute error, and R² = 1 − Σ e² / Σ (y − ȳ)², ȳ of each number."""
-        targets = torch.cat(self._targets)
-        spread = float((targets - targets.mean(0)).square().sum())
+        """Return the mean absolute error, and R²; 0 where all targets are the same."""
+        several = int(self._explained.total) > 1
+        explained = float(self._explained.compute().nan_to_num()) if several else 0.0
         return {
             "mean_absolute_error": Score(
-                value=self._absolute / self._count, unit="", higher_is_better=False
+                value=float(self._absolute.compute()), unit="", higher_is_better=False
             ),
-            "r2": Score(value=1 - self._squared / spread if spread else 0.0, unit=""),
+            "r2": Score(value=explained, unit=""),
         }
+
+
+def _scale(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the middle of targets (n, numbers) and about how far they are from it."""
+    middle = targets.mean(0)
+    far = (targets - middle).abs().mean()
+    size = far if far > 0 else middle.abs().mean()
+    return middle, size if size > 0 else torch.ones_like(size)

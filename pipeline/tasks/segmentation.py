@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ...exporters.documents.score import Score
@@ -48,26 +47,33 @@ class MeanIou:
 
     def __init__(self, task: Segmentation) -> None:
         self._task = task
-        self._counts = torch.zeros(0, 0, dtype=torch.int64)
+        self._metrics: dict[str, Any] = {}
 
     def add(self, outputs: Nest, targets: Nest) -> None:
         """Take scores and labels of a batch."""
         scores = self._task.scores_last(outputs)
         classes = scores.shape[-1]
         labels = self._task.labels(targets, classes)
-        labels = check_labels(labels, tuple(scores.shape[:-1]), classes)
-        counted = labels >= 0
-        pairs = labels[counted] * classes + scores.argmax(-1)[counted]
-        found = torch.bincount(pairs, minlength=classes**2).view(classes, classes).cpu()
-        self._counts = found if not len(self._counts) else self._counts + found
+        labels = check_labels(labels, tuple(scores.shape[:-1]), classes).cpu()
+        if not self._metrics:
+            self._metrics = _metrics(classes)
+        given = scores.argmax(-1).cpu()
+        for metric in self._metrics.values():
+            metric.update(given, labels)
 
     def scores(self) -> dict[str, Score]:
         """Return the mean intersection over union, and the share of pixels that are right."""
-        right = self._counts.diagonal()
-        union = self._counts.sum(0) + self._counts.sum(1) - right
-        occurs, total = union > 0, int(self._counts.sum())
-        mean = (right[occurs].double() / union[occurs]).mean() if bool(occurs.any()) else 0.0
         return {
-            "mean_iou": Score(value=100.0 * float(mean)),
-            "pixel_accuracy": Score(value=100.0 * int(right.sum()) / max(1, total)),
+            name: Score(value=100 * float(metric.compute().nan_to_num()))
+            for name, metric in self._metrics.items()
         }
+
+
+def _metrics(classes: int) -> dict[str, Any]:
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+
+    settings = {"ignore_index": IGNORED, "validate_args": False}
+    return {
+        "mean_iou": MulticlassJaccardIndex(classes, **settings),
+        "pixel_accuracy": MulticlassAccuracy(classes, average="micro", **settings),
+    }

@@ -20,7 +20,7 @@ from PIL import Image
 from wfpipe.exporters.documents.preprocessing import Preprocessing
 from wfpipe.exporters.onnx.export import export_onnx
 from wfpipe.models.registry import load_model
-from wfpipe.pipeline.data.digits import load_digits
+from wfpipe.pipeline.data.sources.digits import load_digits
 
 GOOD, BAD = 0.5, 0.98
 """Sparsities that cost 0.8 and 90 points of accuracy."""

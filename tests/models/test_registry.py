@@ -232,7 +232,7 @@ def test_the_weights_of_the_demo_are_small() -> None:
 
 
 def test_the_demo_network_knows_the_digits() -> None:
-    from wfpipe.pipeline.data.digits import load_digits
+    from wfpipe.pipeline.data.sources.digits import load_digits
 
     digits = load_digits()
     module = load("digits-cnn", input_shape=(1, 8, 8)).module

@@ -12,7 +12,7 @@ from torchvision.transforms import functional as F
 
 from wfpipe.exporters.documents.preprocessing import ImageRules
 from wfpipe.models.published import published_preparation
-from wfpipe.pipeline.data.images import fitted
+from wfpipe.pipeline.data.preparation.images import fitted
 
 IMAGES = 100
 TORCHVISION = ("resnet50", "efficientnet_b0", "vit_b_16", "convnext_tiny", "regnet_y_400mf")

@@ -87,3 +87,11 @@ def test_positions_without_a_label_are_not_counted() -> None:
     meter = Accuracy()
     meter.add(torch.eye(2)[None], torch.tensor([[0, -100]]))
     assert meter.scores()["accuracy"].value == 100
+
+
+def test_equal_outputs_are_among_the_five_largest_in_the_order_of_their_index() -> None:
+    meter = Accuracy()
+    meter.add(torch.zeros(10, 10), torch.arange(10))
+    assert {name: s.value for name, s in meter.scores().items()} == {
+        "accuracy": 10, "top5_accuracy": 50
+    }  # fmt: skip

@@ -18,8 +18,8 @@ from PIL import Image
 from wfpipe.exporters.documents.preprocessing import ImageRules
 from wfpipe.exporters.packaging import infer
 from wfpipe.exporters.reading.archive import unpack_archive
-from wfpipe.pipeline.data.image_folder import ImageFiles
-from wfpipe.pipeline.data.reading import Form
+from wfpipe.pipeline.data.preparation.form import Form
+from wfpipe.pipeline.data.sources.image_folder import ImageFiles
 from wfpipe.tests.exporters.package_samples import (
     CLASSES,
     Array,

@@ -65,6 +65,9 @@ class ThreadRanks:
     def gather(self, value: Any) -> list[Any]:
         return self.room.meet(self.rank, value)
 
+    def wait(self) -> None:
+        self.room.meet(self.rank, None)
+
     def copy_from(self, tensor: Tensor, source: int = 0) -> None:
         tensor.detach().copy_(self.room.meet(self.rank, tensor.detach().clone())[source])
 

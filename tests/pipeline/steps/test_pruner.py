@@ -1,9 +1,7 @@
-"""Pruning in a loop of the caller's: the example of the docs, and what a step promises."""
+"""Pruning in a loop of the caller's: what a step promises."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +11,6 @@ from torch.nn import functional as F
 
 from wfpipe import Pruner
 from wfpipe.support.errors import InputError
-
-DOCS = Path(__file__).parents[3] / "docs" / "python.md"
 
 
 class Two(nn.Module):
@@ -39,18 +35,6 @@ def batches() -> list[Any]:
 def pruner_of(module: nn.Module, **settings: Any) -> Pruner:
     settings = {"sparsity": 0.75, "steps": 2, "rows": 12, **settings}
     return Pruner(module, (batches(), F.cross_entropy), **settings)
-
-
-def test_example_of_the_docs_ends_sparse_and_right() -> None:
-    code = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
-    there: dict[str, Any] = {}
-    exec(code, there)
-    pruner, network, x, y = (there[name] for name in ("pruner", "network", "x", "y"))
-    assert pruner.finished
-    assert pruner.sparsity == pytest.approx(0.8, abs=1e-3)
-    zeros = sum(int((network[i].weight == 0).sum()) for i in (0, 2))
-    assert zeros == sum(int((~mask).sum()) for mask in pruner.masks.values())
-    assert float((network(x).argmax(1) == y).double().mean()) > 0.9
 
 
 def test_masks_hold_after_training_and_in_another_process_of_the_run() -> None:

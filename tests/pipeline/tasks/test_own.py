@@ -44,7 +44,7 @@ def test_example_of_the_docs_learns_measures_and_gives_rows(tmp_path: Path) -> N
     module = take_nests(Detector())
     x = torch.randn(32, 6, generator=g)
     targets = {
-        "score": (torch.rand(32, 4, generator=g) < 0.5).float(),
+        "score": (x[:, :4] > 0).float(),
         "box": torch.randn(32, 4, 4, generator=g),
     }
     task.check(module(x), targets)
@@ -57,7 +57,7 @@ def test_example_of_the_docs_learns_measures_and_gives_rows(tmp_path: Path) -> N
         optimizer.step()
     after = evaluate(module, [(x, targets)], place("cpu"), task)
     assert task.metric == "recall"
-    assert after.value > before.value + 10
+    assert after.value > max(90, before.value)
     weight = module.get_parameter("body.weight")
     weights = {"body.weight": weight}
     batches = [(x[i : i + 1], {k: v[i : i + 1] for k, v in targets.items()}) for i in range(20)]

@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional as F
 
 from wfpipe.pipeline.recipe.task import TaskSettings
-from wfpipe.pipeline.tasks.multilabel import average_precision
 from wfpipe.pipeline.tasks.registry import open_task
 from wfpipe.support.errors import InputError
 
@@ -39,7 +38,7 @@ def test_classification_of_positions_counts_the_labelled_ones_of_each_sample() -
 
 def test_mean_iou_is_that_of_sets_of_pixels() -> None:
     outputs, labels = torch.randn(7, 3, 4, 5, generator=G), torch.randint(3, (7, 4, 5), generator=G)
-    labels[0] = 255
+    labels[0] = 255  # no class
     given, wanted = outputs.argmax(1)[1:], labels[1:]
     ratios = [
         float(((given == k) & (wanted == k)).sum()) / float(((given == k) | (wanted == k)).sum())
@@ -51,8 +50,9 @@ def test_mean_iou_is_that_of_sets_of_pixels() -> None:
 
 
 def test_average_precision_is_the_area_under_the_steps_of_precision_and_recall() -> None:
-    scores = torch.randint(6, (40, 3), generator=G).double()  # many samples of one score
+    scores = torch.randint(6, (40, 3), generator=G).double() * 25 - 40  # many samples of one score
     labels = torch.rand(40, 3, generator=G) < 0.3
+    areas = []
     for column in range(3):
         area, recall = 0.0, 0.0
         for threshold in sorted(set(scores[:, column].tolist()), reverse=True):
@@ -60,7 +60,15 @@ def test_average_precision_is_the_area_under_the_steps_of_precision_and_recall()
             hits = float((taken & labels[:, column]).sum())
             now = hits / float(labels[:, column].sum())
             area, recall = area + (now - recall) * hits / float(taken.sum()), now
-        assert float(average_precision(scores, labels)[column]) == pytest.approx(area)
+        areas.append(area)
+    found = scores_of("multilabel", scores, labels.float())["mean_average_precision"]
+    assert found == pytest.approx(100 * np.mean(areas), rel=1e-6)
+    none = torch.zeros(40, 1)  # a label that no sample has does not count
+    more = torch.cat([labels.float(), none], 1), torch.cat([scores, none - 1], 1)
+    assert scores_of("multilabel", more[1], more[0])["mean_average_precision"] == found
+    assert scores_of("multilabel", none - 1, none) == {
+        "mean_average_precision": 0, "f1": 0, "label_accuracy": 100
+    }  # fmt: skip
 
 
 def test_f1_is_the_mean_over_labels() -> None:
@@ -73,13 +81,21 @@ def test_f1_is_the_mean_over_labels() -> None:
     assert scores_of("multilabel", outputs, labels)["f1"] == pytest.approx(100 * np.mean(each))
 
 
-def test_errors_of_regression() -> None:
-    outputs, targets = torch.randn(8, 2, generator=G), torch.randn(8, 2, generator=G)
+@pytest.mark.parametrize(("scale", "middle"), [(1, 0), (1e-6, 0), (1, 1e6), (1e5, -1e7)])
+def test_errors_of_regression_at_any_scale(scale: float, middle: float) -> None:
+    targets = middle + scale * torch.randn(8, 2, generator=G, dtype=torch.float64)
+    outputs = targets + scale * torch.randn(8, 2, generator=G, dtype=torch.float64) / 3
     error = outputs - targets
     spread = (targets - targets.mean(0)).square().sum()
     found = scores_of("regression", outputs, targets)
-    assert found["mean_absolute_error"] == pytest.approx(float(error.abs().mean()), rel=1e-6)
-    assert found["r2"] == pytest.approx(float(1 - error.square().sum() / spread), rel=1e-5)
+    assert found["mean_absolute_error"] == pytest.approx(float(error.abs().mean()), rel=1e-9)
+    assert found["r2"] == pytest.approx(float(1 - error.square().sum() / spread), rel=1e-6)
+
+
+def test_targets_that_are_all_the_same_explain_nothing() -> None:
+    for count in (1, 4):
+        same = torch.full((count, 1), 3.0)
+        assert scores_of("regression", same + 1, same) == {"mean_absolute_error": 1, "r2": 0}
 
 
 @pytest.mark.parametrize(
