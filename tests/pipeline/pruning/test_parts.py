@@ -86,8 +86,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("name", CASES)
+BY_TWO = ("woodfisher", "woodtaylor", "2:4, network", "exchanges")
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [*((name, 4) for name in CASES), *((name, 2) for name in BY_TWO)]
+)
 def test_masks_weights_and_loss_are_those_of_one_process(name, size):
     method, keep = CASES[name], torch.ones(LAYOUT.total, dtype=torch.bool)
     if method.pattern.length == 1:

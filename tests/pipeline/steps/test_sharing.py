@@ -28,7 +28,7 @@ from wfpipe.tests.pipeline.ranks.together import together
 
 FEW: dict[str, Any] = {
     "sparsity": 0.8, "gradients": 14, "fisher_batch": 2, "held_back": 600,
-    "fisher_memory": "1GiB", "refit_samples": 64, "refit_positions": 4,
+    "fisher_memory": "1GiB",
 }  # fmt: skip
 
 
@@ -89,7 +89,7 @@ CASES: list[tuple[int, dict[str, Any]]] = [
         "recompute": 2, "reselect": False, "fisher_place": "disk", "fisher_storage": "bfloat16",
         "pattern": "block:2:out",
     }),
-    (2, {"criterion": "magnitude", "update": "refit", "refresh_batchnorm": True}),
+    (2, {"criterion": "magnitude", "refresh_batchnorm": True}),
 ]  # fmt: skip
 
 
