@@ -47,7 +47,7 @@ GB = 1e9
 
 def product_operations(_: Any, left: torch.Size, right: torch.Size, **__: Any) -> int:
     """Return the operations of a product that is added to something, one matrix or many."""
-    return 2 * left.numel() * right[-1]
+    return 2 * int(left.numel()) * int(right[-1])
 
 
 _IN_PLACE = {
@@ -80,7 +80,7 @@ def operations(rows: int, columns: int, gone: float = SPARSITY) -> float:
         gone: share of them that goes.
     """
     triangle = sum(2 * (p.stop - p.start) * p.stop for p in panels(rows, torch.device("cpu")))
-    return columns * (triangle * (2 + min(gone, 1 - gone)) + 3 * 2 * rows)
+    return float(columns * (triangle * (2 + min(gone, 1 - gone)) + 3 * 2 * rows))
 
 
 def factor_operations(rows: int) -> float:
