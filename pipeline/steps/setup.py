@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ...support.errors import InputError
-from ...support.memory import available_memory, format_size, parse_size
+from ...support.memory import format_size
 from ...support.progress import Reporter
 from ..data.source import Data
 from ..pruning.choice.costs import total_macs, weight_costs
@@ -24,9 +24,7 @@ from ..pruning.choice.water_filling import pruned_count
 from ..pruning.criteria.criterion import Fisher
 from ..pruning.criteria.registry import CRITERIA
 from ..pruning.gradients.evidence import Evidence
-from ..pruning.gradients.rows import chunk_samples
-from ..pruning.memory.plan import BudgetError, MemoryPlan, Room, last_resort, plan_memory
-from ..pruning.memory.workspace import Demand
+from ..pruning.memory.plan import MemoryPlan
 from ..pruning.step import Method, select
 from ..pruning.tensors.layout import Layout
 from ..pruning.tensors.prunables import (
@@ -40,7 +38,7 @@ from ..pruning.tensors.uses import Uses
 from ..ranks.group import Ranks, alone
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
-from ..runs.directory import free_space
+from .bank_plan import budget, plan_bank
 from .channels.channels import Channels
 from .pattern import pattern_of
 from .refit import Refitter
@@ -161,10 +159,10 @@ def set_up(
     except ValueError as error:
         raise InputError(f"the settings of prune cannot be met: {error}") from None
     if method.need == "factors":
-        _check_factors(module, weights, axes, _budget(settings, placement))
+        _check_factors(module, weights, axes, budget(settings, placement))
     ranks = ranks or alone()
     sharing = share_columns(ranks, layout, axes, method, settings.gradients)
-    plan = _plan(settings, method, layout, placement, folder, sharing)
+    plan = plan_bank(settings, method, layout, placement, folder, sharing)
     refitting = _refitting(module, weights, data, settings, placement)
     return Setup(method, axes, plan, *refitting, sharing=sharing)
 
@@ -198,7 +196,7 @@ def _refitting(
     if settings.update != "refit":
         return None, None
     values = math.prod(data.preprocessing.shape)
-    refit = plan_refit(settings, data, values, _budget(settings, placement))
+    refit = plan_refit(settings, data, values, budget(settings, placement))
     example = next(refit.inputs(data, settings, placement, draw=0, count=1))
     return refit, Refitter(module, example, also=weights)
 
@@ -315,88 +313,6 @@ def _overrides(layers: Mapping[str, float], weights: Mapping[str, object]) -> di
             )
         found |= dict.fromkeys(names, sparsity)
     return found
-
-
-def _plan(
-    settings: PruneSettings,
-    method: Method,
-    layout: Layout,
-    placement: Placement,
-    folder: Path,
-    sharing: Sharing | None,
-) -> MemoryPlan | None:
-    """Decide where the gradient bank goes; None where the criterion needs none.
-
-    The ranks of a job have what the one has that has least, and the same place and type.
-    """
-    if method.need in ("nothing", "factors"):
-        return None
-    demand = _demand(settings, method, layout, placement, sharing)
-    storage, place = settings.fisher_storage, settings.fisher_place
-    dtype = None if storage == "auto" else getattr(torch, storage)
-    room = _room(settings, placement, folder, sharing)
-    try:
-        if sharing is None:
-            return plan_memory(demand, room, place=place, dtype=dtype)
-        if place == "passes":
-            raise InputError(
-                "prune.fisher_place=passes is for one process: take disk, which each rank has a "
-                "file of its own on"
-            )
-        mine = plan_memory(demand, room, place=place, dtype=dtype)
-        place, dtype = last_resort([(p.place, p.dtype) for p in sharing.ranks.gather(mine)])
-        return plan_memory(demand, room, place=place, dtype=dtype)
-    except BudgetError as error:
-        raise InputError(f"{error}; see prune.fisher_memory and prune.gradients") from None
-
-
-def _room(
-    settings: PruneSettings, placement: Placement, folder: Path, sharing: Sharing | None
-) -> Room:
-    """Return the bytes that this process, or each rank, may use."""
-    free = Room(_free(placement), available_memory(), free_space(folder))
-    if sharing is not None:
-        free = sharing.least_room(free, on_gpu=placement.device.type == "cuda")
-    budget = free.device // 2
-    if settings.fisher_memory is not None:
-        budget = parse_size(settings.fisher_memory, "prune.fisher_memory")
-    return Room.within(budget, device=free.device, host=free.host, disk=free.disk)
-
-
-def _demand(
-    settings: PruneSettings,
-    method: Method,
-    layout: Layout,
-    placement: Placement,
-    sharing: Sharing | None,
-) -> Demand:
-    """Return the sizes of a prune step, of the columns that this rank owns."""
-    batch, most = settings.fisher_batch, settings.micro_batch
-    return Demand(
-        rows=settings.gradients,
-        layout=layout if sharing is None else sharing.layout,
-        criterion=method.criterion,
-        fisher=method.fisher,
-        grouped=method.pattern.length > 1,
-        swaps=settings.swaps > 0,
-        at_once=chunk_samples(layout.total) if batch == 1 else 1,
-        cut=most is not None and most < batch,
-        device=placement.device.type,
-        exchanged=0 if sharing is None else sharing.panel_bytes(settings.gradients),
-    )
-
-
-def _budget(settings: PruneSettings, placement: Placement) -> int:
-    """Return the bytes of the device's memory that may be used: as set, or half of the free."""
-    if settings.fisher_memory is not None:
-        return parse_size(settings.fisher_memory, "prune.fisher_memory")
-    return _free(placement) // 2
-
-
-def _free(placement: Placement) -> int:
-    if placement.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(placement.device)[0])
-    return available_memory()
 
 
 def _check_factors(
