@@ -257,7 +257,7 @@ def main() -> None:
     """Check, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--table", action="store_true", help="leave out the check")
-    parser.add_argument("--training-rate", type=float, default=150e12, help="operations / s")
+    parser.add_argument("--training-rate", type=float, default=60e12, help="operations / s")
     parser.add_argument("--product-rate", type=float, default=40e12, help="float64 operations / s")
     parser.add_argument("--inside", type=float, default=200e9, help="bytes / s within a machine")
     parser.add_argument("--between", type=float, default=40e9, help="bytes / s between machines")
