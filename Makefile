@@ -36,13 +36,15 @@ $(INSTALLED): .venv/environment $(NATIVE)
 	$(BIN)/python -m wfpipe.exporters.runtime.building
 	touch $@
 
+# Compiling 10,000 modules takes longer than the rest: pip does it one after the other.
 # .venv/source/wfpipe is the project under its own name, for the type checker.
 .venv/environment: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "wfpipe needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile \
 		--constraint constraints.txt --editable '.[dev]'
+	cd .venv && bin/python -m compileall -qq -j 0 -x '/tests?/' lib || true
 	mkdir -p .venv/source
 	ln -sfn ../.. .venv/source/wfpipe
 	touch $@

@@ -433,7 +433,7 @@ def _digits() -> Source:
 def _check_classes(split: Split, part: str, source: str) -> None:
     if len(split.targets) == 0:
         raise InputError(f"data {source!r} has no samples in its {part} split")
-    labels = np.unique(split.targets) if split.classed else ()
+    labels = np.unique(split.targets) if split.classed else np.empty(0)
     if part == "train" and len(labels) == 1:
         raise InputError(
             f"data {source!r} has one class only ({labels[0]}) in its {part} split: "

@@ -70,7 +70,7 @@ def prune_and_export(
     """
     reporter = reporter or Silent()
     ranks = join()
-    if ranks.of_first(lambda: resume and baseline is None and _complete(directory)):
+    if ranks.of_first(lambda: resume and baseline is None and is_complete(directory)):
         return ranks.of_first(lambda: _report_again(directory, reporter, sign))
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite, given=given)
     if baseline is not None:
@@ -253,7 +253,7 @@ def _check_targets(directory: RunDirectory, targets: Sequence[str]) -> None:
         )
 
 
-def _complete(directory: RunDirectory) -> bool:
+def is_complete(directory: RunDirectory) -> bool:
     """Tell whether every file of a run is there, and the package holds the form that ships."""
     try:
         report = read_report(directory.report)

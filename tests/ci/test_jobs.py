@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from wfpipe.pipeline.recipe.reading import parse_assignment, resolve
 from wfpipe.tests.ci.jobs import Job, documented, page, run_github_job, run_gitlab_job
 from wfpipe.tests.ci.workspace import BAD, GOOD, write_dense, write_images, write_pruned
 from wfpipe.tests.cli.program import PROGRAM
+from wfpipe.tests.cli.stand_in import stand_in
 from wfpipe.tests.exporters.package_samples import make_report, model_figures
 
 REPOSITORY = Path(__file__).parents[2]
@@ -51,14 +53,20 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run_job(system: str, repository: Path, folder: Path, sparsity: float) -> Job:
+@pytest.fixture(scope="module")
+def program() -> Iterator[Path]:
+    with stand_in() as path:
+        yield path
+
+
+def run_job(system: str, repository: Path, folder: Path, sparsity: float, program: Path) -> Job:
     workspace = folder / "workspace"
     shutil.copytree(repository, workspace)
     if sparsity != GOOD:
         write_pruned(workspace / "model.onnx", workspace / "dense.onnx", sparsity)
     programs = folder / "bin"
     programs.mkdir()
-    (programs / "wfpipe").symlink_to(PROGRAM)
+    (programs / "wfpipe").symlink_to(program)
     environment = {
         "PATH": f"{programs}:/usr/bin:/bin",
         "HOME": str(folder),
@@ -74,8 +82,9 @@ def read_suite(workspace: Path) -> TestSuite:
 
 
 @pytest.mark.parametrize("system", RUN)
-def test_a_good_model_passes(system: str, repository: Path, tmp_path: Path) -> None:
-    job = run_job(system, repository, tmp_path, GOOD)
+def test_a_good_model_passes(system: str, repository: Path, program: Path, tmp_path: Path) -> None:
+    """On one system by the program as it is installed."""
+    job = run_job(system, repository, tmp_path, GOOD, PROGRAM if system == "github" else program)
     assert job.code == 0, job.log
     assert len(job.left_out) == 1
     suite = read_suite(job.workspace)
@@ -90,9 +99,9 @@ def test_a_good_model_passes(system: str, repository: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("system", RUN)
 def test_a_bad_model_fails_with_3_and_both_numbers(
-    system: str, repository: Path, tmp_path: Path
+    system: str, repository: Path, program: Path, tmp_path: Path
 ) -> None:
-    job = run_job(system, repository, tmp_path, BAD)
+    job = run_job(system, repository, tmp_path, BAD, program)
     assert job.code == 3, job.log
     suite = read_suite(job.workspace)
     failed = {case.name: case.result[0] for case in suite if not case.is_passed}

@@ -9,7 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from wfpipe.tests.cli.forked import Server
+from wfpipe.tests.cli.forked import Run, Server
 
 PROGRAM = Path(sys.executable).with_name("wfpipe")
 
@@ -25,11 +25,17 @@ def environment() -> dict[str, str]:
 
 def wfpipe(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the program to its end in ``folder`` and return its exit code and output."""
-    return _server().run([*map(str, arguments)], folder or Path.cwd(), environment())
+    return server().run([*map(str, arguments)], folder or Path.cwd(), environment())
+
+
+def begin(*arguments: object, folder: Path) -> Run:
+    """Start the program in ``folder``, to be interrupted or ended while it works."""
+    return server().start([*map(str, arguments)], folder, environment())
 
 
 @cache
-def _server() -> Server:
+def server() -> Server:
+    """The process that runs are forked from; it starts with the first."""
     return Server(environment())
 
 
@@ -39,7 +45,7 @@ def heed_interrupts() -> None:
 
 
 def start(*arguments: object, folder: Path) -> subprocess.Popen[str]:
-    """Start the program in ``folder``."""
+    """Start the program in ``folder`` as it is installed; it spends seconds on its imports."""
     return subprocess.Popen(
         [str(PROGRAM), *map(str, arguments)],
         stdout=subprocess.PIPE,

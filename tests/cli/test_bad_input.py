@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import resource
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wfpipe.tests.cli.program import PROGRAM, environment, wfpipe
+from wfpipe.tests.cli.program import environment, server, wfpipe
 from wfpipe.tests.exporters.package_samples import make_report
 
 Arguments = list[object]
@@ -291,18 +290,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(name, tmp_path):
 
 
 def test_no_space_for_the_run_is_one_line_and_leaves_no_part_of_a_file(tmp_path):
-    def limit_file_size() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    result = subprocess.run(
-        [str(PROGRAM), "prune-and-export", "--out", "run"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment(),
-        preexec_fn=limit_file_size,
-        check=False,
-    )
+    job = ["prune-and-export", "--out", "run"]
+    result = server().run(job, tmp_path, environment(), largest_file=100_000)
     check(result, ["cannot write", "dense.onnx", "File too large"])
     assert files_in(tmp_path) == {}
 

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import nn
 
 import wfpipe as package
-from wfpipe.tests.cli.program import start, wfpipe
+from wfpipe.tests.cli.program import begin, wfpipe
 
 QUICK = [
     "--pattern", "channel", "--set", "prune.gradients=16", "--set", "prune.refit_samples=64",
@@ -78,7 +78,7 @@ def test_loaded_module_gives_the_outputs_of_the_file_and_states_its_shapes(run):
 
 
 def test_run_that_is_killed_and_continued_ends_with_the_same_bits(run, tmp_path):
-    process = start(*JOB, "--out", "run", folder=tmp_path)
+    process = begin(*JOB, "--out", "run", folder=tmp_path)
     log = tmp_path / "run" / "log.jsonl"
     deadline = time.monotonic() + 600
     while not log.exists() or len(log.read_text().splitlines()) < 3:  # dense, prune, epoch

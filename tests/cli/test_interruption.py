@@ -4,17 +4,18 @@ import json
 import shlex
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 import yaml
 
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.state import load_state
-from wfpipe.tests.cli.program import start, wfpipe
+from wfpipe.tests.cli.forked import Run
+from wfpipe.tests.cli.program import begin, start, wfpipe
 
 JOB = [
     "prune-and-export", "--epochs", 4, "--set", "prune.steps=2", "--set", "prune.gradients=64",
@@ -33,7 +34,7 @@ def without_times(run: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in e.items() if not k.endswith("seconds")} for e in events(run)]
 
 
-def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(reached: Callable[[], bool], process: Run | Popen[str]) -> None:
     deadline = time.monotonic() + 120
     while not reached():
         assert process.poll() is None, process.communicate()
@@ -57,7 +58,7 @@ def test_a_run_killed_at_three_points_ends_as_one_that_was_not(uninterrupted, tm
         lambda: (run / "pruned.safetensors").exists(),  # after pruning
     ]
     for number, point in enumerate(points):
-        process = start(*JOB, "--out", "run", *(["--resume"] if number else []), folder=tmp_path)
+        process = begin(*JOB, "--out", "run", *(["--resume"] if number else []), folder=tmp_path)
         wait_for(point, process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -76,7 +77,7 @@ def test_a_run_with_refits_that_was_killed_ends_as_one_that_was_not(tmp_path):
     for key, value in settings.items():
         job += ["--set", f"prune.{key}={value}"]
     assert wfpipe(*job, "--out", "whole", folder=tmp_path).returncode == 0
-    process = start(*job, "--out", "run", folder=tmp_path)
+    process = begin(*job, "--out", "run", folder=tmp_path)
     wait_for(lambda: len(events(tmp_path / "run")) >= 2, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()

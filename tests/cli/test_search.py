@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import signal
-import subprocess
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -16,7 +15,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from wfpipe.exporters.documents.json_schemas import shipped_schema
-from wfpipe.tests.cli.program import start, wfpipe
+from wfpipe.tests.cli.forked import Run
+from wfpipe.tests.cli.program import begin, wfpipe
 
 QUICK = [
     "search", "--max-accuracy-drop", 2, "--trials", 2, "--epochs", 1, "--criterion", "magnitude",
@@ -49,7 +49,7 @@ def test_search_json_is_valid_and_the_gates_of_the_chosen_model_are_test_cases(u
     assert ["max_accuracy_drop" in str(case.get("name")) for case in cases] == [True]
 
 
-def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(reached: Callable[[], bool], process: Run) -> None:
     deadline = time.monotonic() + 600
     while not reached():
         assert process.poll() is None, process.communicate()
@@ -66,7 +66,7 @@ def test_an_interrupted_search_continues_and_chooses_the_same_bits(uninterrupted
     ]
     command = [*map(str, QUICK), "--out", "my search"]
     for point, kind in points:
-        process = start(*command, folder=tmp_path)
+        process = begin(*command, folder=tmp_path)
         wait_for(point.exists, process)
         process.send_signal(kind)
         _, stderr = process.communicate(timeout=300)

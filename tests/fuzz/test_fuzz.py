@@ -9,7 +9,8 @@ from random import Random
 
 import pytest
 
-from wfpipe.tests.fuzz.sandbox import judge_exit, judge_line
+from wfpipe.tests.cli.program import environment, server
+from wfpipe.tests.fuzz.sandbox import Sandbox, judge_exit, judge_line
 from wfpipe.tests.fuzz.targets import build_targets
 
 SCRIPT = Path(__file__).with_name("fuzz.py")
@@ -69,16 +70,17 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+def commit_faults(arguments: list[str]) -> None:
+    """Print what the sandbox makes of each fault."""
+    box = Sandbox(Path(arguments[0]))
+    for read, _ in FAULTS.values():
+        print(box.run(read, box.folder / "input"))
+
+
 def test_offences_are_seen(tmp_path: Path) -> None:
     """In a process of its own, since the watch over it cannot be lifted."""
-    code = (
-        "from pathlib import Path; from wfpipe.tests.fuzz.sandbox import Sandbox; "
-        "from wfpipe.tests.fuzz.test_fuzz import FAULTS; "
-        f"box = Sandbox(Path({str(tmp_path / 'root')!r})); "
-        "[print(box.run(read, box.folder / 'input')) for read, _ in FAULTS.values()]"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
+    entry = "wfpipe.tests.fuzz.test_fuzz:commit_faults"
+    done = server().run([str(tmp_path / "root")], tmp_path, environment(), entry=entry)
+    assert done.returncode == 0, done.stderr
     for (_, fault), line in zip(FAULTS.values(), done.stdout.splitlines(), strict=True):
         assert fault in line

@@ -168,10 +168,7 @@ def test_garbage_collector_is_back_after_a_failure(calls: Calls) -> None:
     assert gc.isenabled()
 
 
-def test_real_models_are_timed_at_each_batch_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(latency, "WARM_UP_SECONDS", 0.0)
+def test_real_models_are_timed_at_each_batch_size(tmp_path: Path) -> None:
     settings = SessionSettings("cpu", threads=1)
     session = open_session(write_linear(tmp_path / "model.onnx", np.eye(4, 3)), settings)
     samples = np.zeros((2, 3), np.float32)

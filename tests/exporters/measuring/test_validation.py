@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from wfpipe.exporters.documents.shares import file_sparsity
-from wfpipe.exporters.measuring import latency
 from wfpipe.exporters.measuring.session import SessionSettings
 from wfpipe.exporters.measuring.validation import validate_files
 from wfpipe.exporters.onnx.batchnorm import batchnorm_scales
@@ -41,11 +40,6 @@ class Recorder(Silent):
                 recorder.done[what] = (recorder.done[what][0] + amount, total)
 
         yield Counter()
-
-
-@pytest.fixture(autouse=True)
-def no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "WARM_UP_SECONDS", 0.0)
 
 
 def test_figures_of_two_files_are_measured_and_progress_is_told(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from wfpipe.exporters.documents.statistics import wilson
-from wfpipe.exporters.measuring import latency
 from wfpipe.exporters.measuring.session import SessionSettings
 from wfpipe.exporters.measuring.validation import Form, Measured, validate_files
 from wfpipe.exporters.variants.fp16 import write_fp16
@@ -21,11 +20,6 @@ from wfpipe.tests.exporters.networks import Array, write_linear
 INPUTS = np.random.default_rng(0).normal(size=(70, 40)).astype(np.float32)
 WEIGHT = np.random.default_rng(1).normal(size=(5, 40)).astype(np.float32)
 SPARSE = np.where(np.random.default_rng(2).random(WEIGHT.shape) < 0.9, 0, WEIGHT)
-
-
-@pytest.fixture(autouse=True)
-def no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "WARM_UP_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from onnx import helper
 
 from wfpipe.exporters.documents.manifest import PackedFigures
+from wfpipe.exporters.documents.report import read_report
 from wfpipe.exporters.measuring.replay import run_samples
 from wfpipe.exporters.packaging import infer
 from wfpipe.exporters.packaging.package import write_package
@@ -113,47 +114,49 @@ def test_the_report_of_another_file_is_refused(tmp_path: Path) -> None:
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-import numpy as np
-from wfpipe.exporters.packaging.package import write_package
-from wfpipe.exporters.documents.report import read_report
-from wfpipe.tests.refusal import refusal_of
-os.umask(int(sys.argv[3], 8))
+from wfpipe.tests.exporters.packaging.test_package import pack_run
+os.umask(0o77)
 time.tzset()
-run = Path(sys.argv[1])
-write_package(
-    Path(sys.argv[2]), model=run / "model.onnx", golden_inputs=np.load(run / "golden.npy"),
-    report=read_report(run / "report.json"),
-)
+pack_run(Path(sys.argv[1]))
 """
 
 
+def make_run(folder: Path, time: int) -> Path:
+    folder.mkdir(parents=True)
+    size = write_model(folder / "model.onnx").stat().st_size
+    os.utime(folder / "model.onnx", (time, time))
+    np.save(folder / "golden.npy", golden_inputs())
+    write_report(folder, make_report(pruned=model_figures(file_bytes=size)))
+    return folder
+
+
+def pack_run(run: Path) -> None:
+    write_package(
+        run / "package.zip",
+        model=run / "model.onnx",
+        golden_inputs=np.load(run / "golden.npy"),
+        report=read_report(run / "report.json"),
+    )
+
+
 def test_the_same_run_gives_the_same_bytes_everywhere(tmp_path: Path) -> None:
-    """Packed by two programs that differ in umask, time zone, locale, folder and hash seed."""
-    runs = []
-    for index, (mask, zone, language) in enumerate(
-        [("022", "UTC", "C"), ("077", "Pacific/Kiritimati", "tr_TR.UTF-8")]
-    ):
-        run = tmp_path / f"run{index}" / ("deeper" * index)
-        run.mkdir(parents=True, exist_ok=True)
-        size = write_model(run / "model.onnx").stat().st_size
-        os.utime(run / "model.onnx", (10**9 * index, 10**9 * index))
-        np.save(run / "golden.npy", golden_inputs())
-        write_report(run, make_report(pruned=model_figures(file_bytes=size)))
-        environment = {
-            **os.environ,
-            "TZ": zone,
-            "LC_ALL": language,
-            "PYTHONHASHSEED": str(index + 1),
-            "OMP_NUM_THREADS": "1",
-        }
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(run), "package.zip", mask],
-            cwd=run,
-            env=environment,
-            check=True,
-        )
-        runs.append((run / "package.zip").read_bytes())
-    assert runs[0] == runs[1]
+    """Packed here, and by a program of another umask, time zone, locale, folder and hash seed."""
+    here = make_run(tmp_path / "run", time=0)
+    pack_run(here)
+    elsewhere = make_run(tmp_path / "other" / "deeper", time=10**9)
+    unlike = {
+        "TZ": "Pacific/Kiritimati",
+        "LC_ALL": "tr_TR.UTF-8",
+        "PYTHONHASHSEED": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(elsewhere)],
+        cwd=elsewhere,
+        env={**os.environ, **unlike},
+        check=True,
+    )
+    assert (here / "package.zip").read_bytes() == (elsewhere / "package.zip").read_bytes()
 
 
 @pytest.mark.parametrize(

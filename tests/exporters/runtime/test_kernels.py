@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from onnx import helper
 
 from wfpipe.exporters.runtime import compiler
 from wfpipe.exporters.runtime.encoding import encode
+from wfpipe.tests.cli.program import environment, server
 from wfpipe.tests.exporters.runtime import cases
 from wfpipe.tests.exporters.runtime.library import kernels
 from wfpipe.tests.exporters.runtime.tile_models import (
@@ -148,9 +147,11 @@ def test_every_path_gets_every_case_right(library, name):
     here = compiler.this_platform()
     assert here is not None
     known = {path.name for path in compiler.PLATFORMS[here].paths} | {"wide"}
-    command = [sys.executable, "-m", "wfpipe.tests.exporters.runtime.cases", str(library)]
-    done = subprocess.run(
-        command, env=os.environ | {"WFPIPE_KERNELS": name}, capture_output=True, text=True
+    done = server().run(
+        [str(library)],
+        Path.cwd(),
+        environment() | {"WFPIPE_KERNELS": name},
+        entry="wfpipe.tests.exporters.runtime.cases:main",
     )
     assert done.returncode == 0, done.stderr
     ran = done.stdout.strip()

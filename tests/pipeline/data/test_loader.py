@@ -3,8 +3,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from functools import partial
@@ -17,7 +15,8 @@ import torch
 
 from wfpipe.pipeline.data.loader import in_order
 from wfpipe.support.errors import InputError
-from wfpipe.tests.cli.program import heed_interrupts
+from wfpipe.support.files import write_text
+from wfpipe.tests.cli.program import environment, server
 
 KEYS = [np.arange(start, start + 3) for start in range(0, 30, 3)]
 
@@ -73,45 +72,34 @@ def test_death_of_a_process_is_an_error_with_a_remedy() -> None:
         list(in_order(cast("Any", os._exit), codes, workers=1))
 
 
-CHILD = """
-import multiprocessing
-from functools import partial
-
-import numpy as np
-
-from wfpipe.pipeline.data.loader import in_order
-
-if __name__ == "__main__":
-    keys = [np.arange(3)] * 1000
-    results = in_order(partial(np.multiply, 2), keys, workers=2)
+def read_until_ended(arguments: list[str]) -> None:
+    """Read with two processes, write down which they are, and wait to be ended."""
+    results = in_order(partial(np.multiply, 2), [np.arange(3)] * 1000, workers=2)
     next(results)
-    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
-    input()
-"""
+    workers = [str(child.pid) for child in multiprocessing.active_children()]
+    write_text(Path(arguments[0]), " ".join(workers))
+    signal.pause()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="looks at processes as POSIX has them")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_processes_end_when_the_main_one_is_ended(tmp_path: Path, how: signal.Signals) -> None:
-    script = tmp_path / "read.py"
-    script.write_text(CHILD)
-    with subprocess.Popen(
-        [sys.executable, str(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        preexec_fn=heed_interrupts,
-    ) as main:
-        assert main.stdout is not None
-        workers = [int(number) for number in main.stdout.readline().split()]
-        assert len(workers) == 2
-        main.send_signal(how)
-        main.wait(timeout=120)
-        deadline = time.monotonic() + 20
-        while any(map(is_alive, workers)) and time.monotonic() < deadline:
-            time.sleep(0.05)
+    said = tmp_path / "workers"
+    entry = "wfpipe.tests.pipeline.data.test_loader:read_until_ended"
+    main = server().start([str(said)], tmp_path, environment(), entry=entry)
+    deadline = time.monotonic() + 120
+    while not said.exists():
+        assert main.poll() is None, main.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = [int(number) for number in said.read_text().split()]
+    assert len(workers) == 2
+    assert all(map(is_alive, workers))
+    main.send_signal(how)
+    main.communicate(timeout=120)
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not any(map(is_alive, workers))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -110,15 +111,15 @@ def test_trials_whose_record_was_lost_are_taken_as_they_are(found):
     assert [t.value for t in again.trials] == [t.value for t in result.trials]
 
 
-def test_overwriting_removes_the_old_trials_and_leaves_what_is_not_the_searchs(tmp_path):
+def test_overwriting_removes_the_old_trials_and_leaves_what_is_not_the_searchs(found, tmp_path):
     folder = tmp_path / "out"
-    recipe = quick(gates={"max_accuracy_drop": 50}, prune={"search.trials": 2, "sparsity": 0.5})
-    search(recipe, RunDirectory(folder), Silent())
+    shutil.copytree(found[1], folder)
     (folder / "trial-02" / "notes.txt").write_text("mine")
     recipe = quick(gates={"max_accuracy_drop": 50}, prune={"search.trials": 1, "sparsity": 0.5})
     result = search(recipe, RunDirectory(folder), Silent(), overwrite=True)
     assert len(result.trials) == 1
     assert [path.name for path in (folder / "trial-02").iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in folder.glob("trial-*")) == ["trial-01", "trial-02"]
 
 
 def test_a_target_in_macs_is_met_and_the_most_accurate_sharing_is_chosen(tmp_path):
