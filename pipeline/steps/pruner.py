@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...models.calling import spreading
 from ...support.errors import InputError
 from ...support.nests import each
-from ..data.structured import parts
+from ..data.preparation.structured import parts
 from ..pruning.criteria.criterion import Fisher, Update
 from ..pruning.criteria.registry import CRITERIA
 from ..pruning.gradients.bank import TensorBank

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wfpipe.tests.cli.program import wfpipe
+from wfpipe.tests.cli.forked import Run
+from wfpipe.tests.cli.program import on_ranks, wfpipe
 
 JOB = [
     "prune", "--device", "cpu", "--epochs", 2, "--set", "prune.steps=1", "--set",
@@ -32,14 +33,20 @@ def events(run: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in event.items() if not k.endswith("seconds")} for event in lines]
 
 
+def ended(run: Run) -> tuple[int | None, str, str]:
+    output, errors = run.communicate(timeout=300)
+    return run.returncode, output, errors
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    folder, found = tmp_path_factory.mktemp("ranks"), {}
-    for ranks in (1, 2):
-        found[ranks] = folder / f"on-{ranks}"
-        result = wfpipe(*JOB, "--out", found[ranks], folder=folder, ranks=ranks)
-        assert result.returncode == 0, result.stderr
-        assert result.stdout.count("dense accuracy") == 1
+    folder = tmp_path_factory.mktemp("ranks")
+    found = {1: folder / "on-1", 2: folder / "on-2"}
+    result = wfpipe(*JOB, "--out", "on-1", folder=folder)
+    assert result.returncode == 0, result.stderr
+    code, output, errors = ended(on_ranks(*JOB, "--out", "on-2", folder=folder))
+    assert code == 0, errors
+    assert output.count("dense accuracy") == 1
     return found
 
 
@@ -61,9 +68,9 @@ def test_ranks_but_the_first_write_a_log_in_the_run_directory(runs):
 def test_a_rank_that_fails_is_named_with_its_line_and_its_log_and_all_end_alike(tmp_path):
     (tmp_path / "own.py").write_text(DATA)
     job = [*JOB, "--data", "own.py:data", "--out", "run"]
-    result = wfpipe(*job, folder=tmp_path, ranks=2)
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
+    code, _, errors = ended(on_ranks(*job, folder=tmp_path))
+    assert code == 2
+    (line,) = errors.splitlines()
     assert line.startswith("wfpipe: rank 1: error: ")
     assert "a disk is gone" in line
     assert line.endswith("; its log is run/ranks/1.log")
@@ -71,9 +78,9 @@ def test_a_rank_that_fails_is_named_with_its_line_and_its_log_and_all_end_alike(
 
 
 def test_commands_for_one_process_say_so(tmp_path):
-    result = wfpipe("verify", "package.zip", folder=tmp_path, ranks=2)
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
+    code, _, errors = ended(on_ranks("verify", "package.zip", folder=tmp_path))
+    assert code == 2
+    (line,) = errors.splitlines()
     assert line == (
         "wfpipe: error: verify runs in one process: several are for prune-and-export, prune"
     )
