@@ -161,7 +161,7 @@ def _that_work(forms: Mapping[str, Form], measured: Measured) -> list[Path]:
 def _environment(
     settings: SessionSettings, device: torch.device | None, files: Sequence[Path]
 ) -> Environment:
-    """Describe the machine, and the processor path of sparse kernels, which run on the CPU alone."""
+    """Describe the machine, and the path of the sparse kernels, which run on the CPU alone."""
     kernels = path_in_use(files) if settings.provider == "cpu" else None
     return describe_environment(
         settings, PROVIDERS[settings.provider], str(device or "none"), kernels

@@ -220,7 +220,7 @@ def test_a_run_refuses_the_recipe_of_a_search_before_it_writes_anything(prune, m
     assert not (tmp_path / "out").exists()
 
 
-def test_any_task_is_searched_by_its_own_metric(tmp_path: Path) -> None:
+def test_any_task_is_searched_by_its_own_metric(tmp_path):
     random = np.random.default_rng(0)
     x = random.standard_normal((96, 4))
     y = x @ random.standard_normal((4, 1)) / 4
