@@ -93,7 +93,11 @@ class Job(Parts):
 
 
 def open_parts(
-    recipe: Recipe, folder: Path, reporter: Reporter, given: Given | None = None
+    recipe: Recipe,
+    folder: Path,
+    reporter: Reporter,
+    given: Given | None = None,
+    ranks: Ranks | None = None,
 ) -> Parts:
     """Open data and network, and check that they fit each other, the recipe and the memory.
 
@@ -102,6 +106,7 @@ def open_parts(
         folder: where a bank on the disk would be.
         reporter: shows progress, the plan of the memory, and warnings.
         given: objects that take their place.
+        ranks: the processes that share the work; None: this one does it alone.
 
     Raises:
         InputError: for anything in the recipe or in the files that cannot work.
@@ -130,11 +135,17 @@ def open_parts(
     if recipe.prune.pattern == CHANNEL:
         channels = find_channels(module, weights, data, recipe.prune, placement, reporter)
         weights = {**weights, **channels.parameters(module)}
-    setup = set_up(module, weights, data, recipe.prune, placement, folder, channels)
+    setup = set_up(module, weights, data, recipe.prune, placement, folder, channels, ranks)
     if setup.plan is not None:
         reporter.say(setup.plan.describe())
+    if setup.sharing is not None and setup.plan is not None:
+        rows, item = recipe.prune.gradients, setup.plan.dtype.itemsize
+        reporter.say(setup.sharing.describe(rows, item, setup.method))
     _announce_refit(setup, reporter)
-    collector = Collector(module, weights, data, recipe.prune, placement, setup.plan, folder, task)
+    collector = Collector(
+        module, weights, data, recipe.prune, placement, setup.plan, folder, task,
+        ranks or alone(), setup.sharing,
+    )  # fmt: skip
     return Parts(data, task, module, weights, placement, setup, collector)
 
 
@@ -161,7 +172,7 @@ def open_job(
         directory.check_free(overwrite=overwrite)
     if recipe.export.targets and SPARSE_CPU in recipe.export.variants:
         libraries_for(recipe.export.targets)
-    parts = open_parts(recipe, directory.path, reporter, given)
+    parts = open_parts(recipe, directory.path, reporter, given, ranks)
     module, weights, data = parts.module, parts.weights, parts.data
     parameters = sum(value.numel() for value in module.state_dict().values())
     if ranks.first:

@@ -149,7 +149,7 @@ def _serve() -> None:
         child = os.fork()
         if child == 0:
             _become(request)
-            _run(request["entry"], request["arguments"])
+            run_to_exit(request["entry"], request["arguments"])
         print(child, flush=True)
         print(_exit_code(child), flush=True)
 
@@ -181,7 +181,7 @@ def _exit_code(child: int) -> int:
     return code
 
 
-def _run(entry: str, arguments: list[str]) -> NoReturn:
+def run_to_exit(entry: str, arguments: list[str]) -> NoReturn:
     """Call the entry and exit as it says, without taking apart the modules that others share.
 
     Python does that last of all, and in a child it takes seconds.
