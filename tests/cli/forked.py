@@ -22,6 +22,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -165,7 +166,8 @@ def _prepare() -> None:
 
     make_jobs_cheap()
     for module in pkgutil.walk_packages(wfpipe.__path__, "wfpipe."):
-        importlib.import_module(module.name)
+        with suppress(ImportError):  # of what an extra brings
+            importlib.import_module(module.name)
     demo = load_model("digits-cnn", input_shape=(1, 8, 8), classes=10).module
     with tempfile.TemporaryDirectory() as folder:
         path, example = Path(folder) / "demo.onnx", torch.zeros(2, 1, 8, 8)

@@ -46,8 +46,8 @@ def main(arguments: list[str]) -> NoReturn:
 
 def _rank(rank: int, given: list[str]) -> int:
     child = os.fork()
-    if child:
-        return child
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-    sys.argv = ["wfpipe", *given]
-    run_to_exit(PROGRAM, given)
+    if child == 0:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+        sys.argv = ["wfpipe", *given]
+        run_to_exit(PROGRAM, given)
+    return child
