@@ -158,7 +158,7 @@ def open_job(
     overwrite: bool = False,
     given: Given | None = None,
 ) -> Job:
-    """Open data and network, and check that they fit; nothing in the directory is touched.
+    """Open data and network, and check that they fit; no file of a run is touched.
 
     Every rank of a job does so, and sees the same folder.
 
@@ -166,6 +166,8 @@ def open_job(
         InputError: for anything in the recipe or in the files that cannot work.
     """
     ranks = join()
+    if ranks.first:
+        directory.remove_leftovers()
     if resume:
         directory.check_continuable()
     elif ranks.first:

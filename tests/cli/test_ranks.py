@@ -14,6 +14,7 @@ from wfpipe.tests.cli.program import on_ranks, wfpipe
 JOB = [
     "prune", "--device", "cpu", "--epochs", 2, "--set", "prune.steps=1", "--set",
     "prune.gradients=32", "--set", "data.limit_train=260", "--set", "data.limit_test=300",
+    "--set", "run.save_minutes=0.0001",
 ]  # fmt: skip
 
 DATA = """
@@ -55,9 +56,10 @@ def test_a_job_on_two_ranks_is_that_of_one(runs):
     assert all(torch.equal(one[name], mask) for name, mask in two.items())
     one, two = (load_file(runs[ranks] / "pruned.safetensors") for ranks in (1, 2))
     for name, value in two.items():
-        torch.testing.assert_close(value, one[name], rtol=0.02, atol=0.002)
-    for alone, shared in zip(events(runs[1]), events(runs[2]), strict=True):
-        assert shared.get("loss") == pytest.approx(alone.get("loss"), rel=1e-2)
+        assert (value.double() - one[name]).norm() <= 0.01 * one[name].double().norm(), name
+    alone, shared = ([e["loss"] for e in events(runs[n]) if "loss" in e] for n in (1, 2))
+    assert len(alone) == 2
+    assert shared == pytest.approx(alone, rel=1e-2)
 
 
 def test_ranks_but_the_first_write_a_log_in_the_run_directory(runs):
