@@ -29,6 +29,7 @@ from .preparation.prepare import Rules, settle
 from .preparation.samples import Samples
 from .preparation.structured import StructuredSamples
 from .randomness import permutation, stream
+from .sources import image_table
 from .sources.arrays import ArrayReader, open_npz
 from .sources.digits import CLASS_NAMES, load_digits
 from .sources.factory import FactoryReader, open_factory
@@ -316,6 +317,7 @@ def _settled(
         limit=settings.limit_train,
         seed=seed,
         skip_bad=settings.skip_bad_images,
+        classed=source.train.classed,
         workers=settings.workers,
         cacheable=not augmentation.resizes,
         budget=_budget(source),
@@ -416,6 +418,8 @@ def _find(
     if name.endswith(".npz"):
         return open_npz(Path(name), task)
     if os.path.isdir(name):
+        if task in image_table.TASKS and image_table.has_table(Path(name)):
+            return image_table.open_table(Path(name), task)
         return open_folder(Path(name), reporter)
     if os.path.exists(name):
         raise InputError(f"data {name!r} is a file of an unknown kind; known: digits. {_FORMS}")
