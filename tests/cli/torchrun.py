@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 def _rank(rank: int, given: list[str]) -> int:
     child = os.fork()
-    if child == 0:
+    if not child:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
         sys.argv = ["wfpipe", *given]
         run_to_exit(PROGRAM, given)
