@@ -27,9 +27,9 @@ class Outcome:
 
 
 def launch(
-    arguments: Sequence[str], ranks: int, *, program: Sequence[str] = ("-m", "wfpipe")
+    arguments: Sequence[str], ranks: int, *, program: Sequence[str] = ("-P", "-m", "wfpipe")
 ) -> Outcome:
-    """Run ``python -m wfpipe ARGUMENTS`` on so many ranks, and wait for their end.
+    """Run ``python -P -m wfpipe ARGUMENTS`` on so many ranks, and wait for their end.
 
     It is what ``torchrun --standalone --nproc-per-node RANKS`` does, by the same engine.
 
