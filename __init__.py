@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from .support.version import __version__
 
 if TYPE_CHECKING:
+    from .pipeline.callbacks.lightning_callback import LightningPruning
+    from .pipeline.callbacks.trainer_callback import TrainerPruning
     from .pipeline.recipe.recipe import Recipe
     from .pipeline.runs.directory import RunDirectory
     from .pipeline.stages.compress import Compressed, compress
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Compressed",
     "InputError",
+    "LightningPruning",
     "Pruner",
     "Recipe",
     "RunDirectory",
+    "TrainerPruning",
     "__version__",
     "compress",
     "load",
@@ -39,9 +43,11 @@ __all__ = [
 _HOMES = {
     "Compressed": ".pipeline.stages.compress",
     "InputError": ".support.errors",
+    "LightningPruning": ".pipeline.callbacks.lightning_callback",
     "Pruner": ".pipeline.steps.pruner",
     "Recipe": ".pipeline.recipe.recipe",
     "RunDirectory": ".pipeline.runs.directory",
+    "TrainerPruning": ".pipeline.callbacks.trainer_callback",
     "compress": ".pipeline.stages.compress",
     "load": ".pipeline.stages.load",
     "prune_and_export": ".pipeline.stages.run",

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 import click
 
-from ..support.errors import unknown
+from ..pipeline.ranks.environment import many
+from ..support.errors import InputError, unknown
 from .explain import explain
 
 COMMANDS = {
@@ -103,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and exit: 0 done, 1 fault, 2 bad input, 3 check failed, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     _prepare_streams()
+    if many():
+        _run_on_ranks(given)
     debug = "--debug" in given
     try:
         code = group.main(given, prog_name="wfpipe", standalone_mode=False, obj=given)
@@ -121,6 +124,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(error, OSError):
             _abandon_stdout(code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run_on_ranks(given: list[str]) -> NoReturn:
+    """Run the program as one of several ranks: rank 0 speaks, the others write logs."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported
+    from .ranks import COMMANDS as ABLE
+    from .ranks import as_rank
+
+    def run() -> int:
+        if given[:1] and given[0] in COMMANDS and given[0] not in ABLE:
+            raise InputError(f"{given[0]} runs in one process: several are for {', '.join(ABLE)}")
+        code = group.main(given, prog_name="wfpipe", standalone_mode=False, obj=given)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+
+    as_rank(run, debug="--debug" in given)
 
 
 def _prepare_streams() -> None:

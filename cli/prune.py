@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from .options import output_options, recipe_flags, recipe_options, terminal
+from .ranks import begin_ranks, begins_ranks, ranks_option
 from .run_options import RUN_FLAGS, open_request, run_options
 
 
@@ -14,24 +15,27 @@ from .run_options import RUN_FLAGS, open_request, run_options
 @recipe_flags(*RUN_FLAGS)
 @recipe_options
 @run_options
+@ranks_option
 @output_options
-def command(**options: Any) -> None:
+def command(**options: Any) -> int:
     """Prune and fine-tune a trained network; write pruned.safetensors and masks.safetensors.
 
     `wfpipe export RUN` goes on from there.
     """
     reporter = terminal(options)
+    ranks = options.pop("ranks")
     request = open_request(options, reporter)
-    from ..pipeline.stages.opening import open_job
-    from ..pipeline.stages.run import prune_job
+    if begins_ranks(ranks):
+        return begin_ranks(request, ranks)
+    from ..pipeline.stages.run import prune_run
 
     with request.telling_how_to_continue():
-        job = open_job(
+        prune_run(
             request.recipe,
             request.directory,
             reporter,
             resume=request.resume,
             overwrite=request.overwrite,
         )
-        prune_job(job)
     reporter.say(f"sparse weights: {request.directory.weights}")
+    return 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..pipeline.ranks.environment import rank_here
 from .options import (
     GATES,
     output_options,
@@ -17,6 +18,7 @@ from .options import (
     signing_key,
     terminal,
 )
+from .ranks import begin_ranks, begins_ranks, ranks_option
 from .results import take_results
 from .run_options import RUN_FLAGS, open_request, run_options
 
@@ -28,6 +30,7 @@ from .run_options import RUN_FLAGS, open_request, run_options
 @recipe_flags(*GATES)
 @result_options
 @sign_option
+@ranks_option
 @output_options
 def command(**options: Any) -> int:
     """Prune and fine-tune a trained network, export it to ONNX, measure it in ONNX Runtime against
@@ -40,7 +43,10 @@ def command(**options: Any) -> int:
         reporter = terminal(options, all_on_stderr=results.as_json)
         accepted = options.pop("baseline")
         sign = signing_key(options)
+        ranks = options.pop("ranks")
         request = open_request(options, reporter)
+        if begins_ranks(ranks):
+            return begin_ranks(request, ranks)
         from ..exporters.judging.read_baseline import read_baseline
 
         baseline = read_baseline(Path(accepted)) if accepted else None
@@ -58,4 +64,4 @@ def command(**options: Any) -> int:
             )
     code = results.show(report, reporter)
     reporter.say(f"run directory: {request.directory.path}")
-    return code
+    return code if rank_here() == 0 else 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..pipeline.ranks.environment import rank_here
 from ..support.errors import InputError
 from ..support.files import append_text, check_writable, write_text
 from .console import Terminal
@@ -98,15 +99,20 @@ class Results:
 def take_results(
     command: str, options: dict[str, Any], environment: Mapping[str, str] = os.environ
 ) -> Results:
-    """Take the result options, without the baseline, out of a command's options."""
+    """Take the result options, without the baseline, out of a command's options.
+
+    Of several ranks, rank 0 alone writes results.
+    """
     junit, markdown = options.pop("junit"), options.pop("markdown")
-    summary = environment.get(SUMMARY_VARIABLE)
+    summary, as_json = environment.get(SUMMARY_VARIABLE), options.pop("as_json")
+    if rank_here() > 0:
+        return Results(command, None, None, None, as_json=False)
     return Results(
         command,
         Path(junit) if junit else None,
         Path(markdown) if markdown else None,
         Path(summary) if summary else None,
-        options.pop("as_json"),
+        as_json,
     )
 
 

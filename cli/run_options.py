@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ..pipeline.ranks.environment import attempt, many, may_restart
 from ..pipeline.recipe.published import published_layer
 from ..pipeline.recipe.reading import Values, resolve
 from ..pipeline.recipe.recipe import Recipe
@@ -18,6 +19,7 @@ from ..pipeline.runs.directory import RunDirectory, continued_recipe, default_di
 from ..support.errors import InputError
 from ..support.progress import Reporter
 from .options import FLAGS, Command, layers
+from .ranks import agreed
 
 RUN_FLAGS = [name for name, (section, *_) in FLAGS.items() if section != "gates"]
 
@@ -48,7 +50,10 @@ class RunRequest:
         command = [word for word in given if word not in ("--overwrite", "--resume")]
         if not any(word == "--out" or word.startswith("--out=") for word in command):
             command += ["--out", str(self.directory.path)]
-        return shlex.join(["wfpipe", *command, "--resume"])
+        program = (
+            "torchrun … -m wfpipe " if many() and "--ranks" not in " ".join(command) else "wfpipe "
+        )
+        return program + shlex.join([*command, "--resume"])
 
     @contextmanager
     def telling_how_to_continue(self) -> Iterator[None]:
@@ -80,14 +85,20 @@ def open_request(options: dict[str, Any], reporter: Reporter) -> RunRequest:
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other")
     out = flags.get("run", {}).get("out") or (file or {}).get("run", {}).get("out")
+    if may_restart() and out is None:
+        raise InputError(
+            "--max-restarts of torchrun needs --out: the folder of the run to continue"
+        )
+    if out is not None and attempt() > 0 and RunDirectory(Path(out)).recipe.is_file():
+        resume, overwrite = True, False
     if resume:
         if out is None:
             raise InputError("--resume needs --out: the folder of the run to continue")
-        directory = RunDirectory(Path(out))
+        directory = RunDirectory(agreed(Path(out)))
         return RunRequest(continued_recipe(directory, file, flags), directory, True, False)
     published, said = published_layer(file or {}, flags)
     if said is not None:
         reporter.say(said)
     recipe = resolve(_demo(file, flags), published, file or {}, flags)
     path = Path(recipe.run.out) if recipe.run.out else default_directory(recipe.model.name)
-    return RunRequest(recipe, RunDirectory(path), False, overwrite)
+    return RunRequest(recipe, RunDirectory(agreed(path)), False, overwrite)

@@ -53,8 +53,8 @@ def _search_flags(command: Command) -> Command:
 @output_options
 def command(**options: Any) -> int:
     """Find the smallest, fastest or most accurate model that meets targets, by trials: runs that
-    differ in sparsity. Targets are --max-accuracy-drop, --target-latency-ms, --target-speedup and
-    --target-macs; what is chosen passes the other gates too.
+    differ in sparsity or channels. Targets are --max-accuracy-drop, --target-latency-ms,
+    --target-speedup and --target-macs; what is chosen passes the other gates too.
 
     Exit codes: 0 found, 2 bad input, 3 nothing meets the targets, 130 interrupted.
     """

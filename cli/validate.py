@@ -32,7 +32,7 @@ def command(model: str, dense: str, out: str | None, **options: Any) -> int:
     """Measure the accuracy and latency of MODEL.onnx against DENSE.onnx in ONNX Runtime, on the
     test split of the data, and apply gates. The files may come from elsewhere.
 
-    Normalisation and size are those that MODEL.onnx states, unless they are set here.
+    Task, normalisation and size are those that MODEL.onnx states, unless they are set here.
 
     Exit codes: 0 done, 2 bad input, 3 a gate failed.
     """

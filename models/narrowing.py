@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from .fewer_heads import FewerHeads, rows_of, tell_heads
+
 
 def narrow(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Replace parameters and buffers by others of fewer channels.
 
-    Layers of ``torch.nn`` are told their new numbers of channels, so that they say what they are.
+    Layers of ``torch.nn`` are told their new numbers of channels, so that they say what they are,
+    and modules that hold a number of attention heads are told how many are left.
     A network whose own code holds numbers of channels will not run, or not run right.
 
     Args:
@@ -24,6 +27,7 @@ def narrow(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         KeyError: when the network has no tensor of a name.
     """
+    heads = {part: rows for part in module.modules() if (rows := rows_of(part))}
     replaced: dict[int, Tensor] = {}
     for name, value in tensors.items():
         owner, _, last = name.rpartition(".")
@@ -45,6 +49,8 @@ def narrow(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
                     touched = True
         if touched:
             _tell(part)
+    for part, rows in heads.items():
+        tell_heads(part, rows)
 
 
 def _tell(layer: nn.Module) -> None:
@@ -61,6 +67,8 @@ def _tell(layer: nn.Module) -> None:
         layer.num_groups = layer.num_channels // each
     elif isinstance(layer, nn.PReLU):
         layer.num_parameters = layer.weight.numel()
+    elif isinstance(layer, nn.MultiheadAttention):
+        FewerHeads.take(layer)
     elif isinstance(layer, _NormBase):
         known = [t for t in (layer.weight, layer.running_mean) if isinstance(t, Tensor)]
         if known:

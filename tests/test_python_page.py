@@ -38,6 +38,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The names that the page leaves, with its first result as ``first``."""
     folder = tmp_path_factory.mktemp("page")
     there: dict[str, Any] = {"folder": folder}
+    torch.use_deterministic_algorithms(False)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for number, code in enumerate(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)):
@@ -52,6 +53,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
                     torch.equal(value, trained[name])
                     for name, value in there["network"].state_dict().items()
                 ), "the network was changed"
+    there["deterministic"] = torch.are_deterministic_algorithms_enabled()
     return there
 
 
@@ -94,7 +96,7 @@ def test_results_are_on_the_disk_and_the_process_is_as_it_was(page: dict[str, An
     assert page["zeros"] >= first.report.sparsity * 64 * 64
     for file in (first.run.package, first.run.model, first.run.page):
         assert (page["folder"] / file).stat().st_size > 0
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert not page["deterministic"]
 
 
 def test_own_loop_ends_sparse_and_right_and_is_shipped_by_its_own_metric(
@@ -116,4 +118,4 @@ def test_own_loop_ends_sparse_and_right_and_is_shipped_by_its_own_metric(
         torch.equal(page["result"].module[i].weight == 0, zero)
         for i, zero in zip((0, 2), zeros, strict=True)
     )
-    assert "share right" in report.verdict
+    assert "share right" in report.verdict.lower()

@@ -1,8 +1,8 @@
 """What share of a file's weights is zero, and which of them hold no zero.
 
-All weights of a file are its matrix-shaped ones, as
-:func:`wfpipe.exporters.reading.onnx_graph.weights` finds them: biases, norms and tables that are
-added to something are none of them.
+All weights of a file are its matrix-shaped ones, also those that values are multiplied with element
+by element, as :func:`wfpipe.exporters.reading.onnx_graph.weights_and_scales` finds them: biases,
+norms and tables that are added to something are none of them.
 """
 
 from __future__ import annotations

@@ -82,10 +82,10 @@ def figures_in_words(search: Search, trial: Trial) -> str:
 
 def _beyond(search: Search, best: Trial) -> str:
     """Say what the next harder trial that is not accurate enough lost."""
-    if search.varied not in ("prune.sparsity", "prune.target_speedup"):
-        return ""
-    harder = [t for t in search.trials if t.value > best.value and not t.accurate]
-    nearest = min(harder, key=lambda trial: trial.value, default=None)
+    rising = {"prune.sparsity": 1, "prune.target_speedup": 1, "prune.max_macs": -1}
+    way = rising.get(search.varied, 0)
+    harder = [t for t in search.trials if way * (t.value - best.value) > 0 and not t.accurate]
+    nearest = min(harder, key=lambda trial: way * trial.value, default=None)
     if nearest is None or nearest.accuracy is None:
         return ""
     drop = search.dense_accuracy - nearest.accuracy
@@ -120,7 +120,8 @@ def _nothing(search: Search) -> str:
 def _nearest(search: Search, tried: Sequence[Trial]) -> Trial:
     """Return the accurate one that misses least, or the most accurate one."""
     accurate = [trial for trial in tried if trial.accurate]
-    if accurate and search.varied == "prune.target_speedup":
+    timed = search.targets.latency_ms is not None or search.targets.speedup is not None
+    if accurate and (timed or search.varied == "prune.target_speedup"):
         return max(accurate, key=lambda trial: trial.speedup or 0.0)
     return max(tried, key=lambda trial: trial.accuracy or 0.0)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...support.errors import CheckFailed
 from ..documents.report import LayerFigures
 from ..measuring.macs import macs_by_weight
-from ..reading.onnx_graph import read_model, to_array, weights
+from ..reading.onnx_graph import read_model, to_array, weights, weights_and_scales
 from .clean import TINY
 from .stored_forms import forms
 
@@ -97,12 +97,14 @@ def check_zeros(
 def layer_figures(path: Path) -> list[LayerFigures]:
     """Count zeros and multiplications of every weight of the file at ``path``, in order of use.
 
+    Those that multiply element by element are weights too.
+
     Raises:
         InputError: when the file cannot be read.
     """
     figures = []
     macs = macs_by_weight(path)
-    for name, tensor in weights(read_model(path)).items():
+    for name, tensor in weights_and_scales(read_model(path)).items():
         array = to_array(tensor, path)
         sparsity = float(np.mean(array == 0)) if array.size else 0.0
         figures.append(

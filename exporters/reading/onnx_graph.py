@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +27,11 @@ _WEIGHT_INPUTS = {
     "QLinearConv": (3,), "QLinearMatMul": (0, 3), "QGemm": (0, 3), "TileDepthwise": (1,),
 }  # fmt: skip
 """By operator; ONNX Runtime's optimiser and the sparse kernels have those of the last two lines."""
+_SCALING = {"Mul": (0, 1)}
+"""What multiplies element by element, where one input is a constant."""
 _SPARSE_VALUES = 1  # input of a SparseConv
 _INTEGERS = {TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL}
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
 _PASS_THROUGH = {"Transpose", "Identity"}
 
 
@@ -63,12 +66,24 @@ def weights(model: onnx.ModelProto) -> dict[str, TensorProto]:
     A weight is a constant tensor of two or more dimensions that a Conv, ConvTranspose, Gemm,
     MatMul, Einsum, LSTM, GRU or RNN node, or what ONNX Runtime fuses with one, takes, directly or
     through Transpose and Identity nodes, and a table of floats that a Gather reads (embeddings).
-    This is what "all weights of a file" means wherever wfpipe says so. Sparse
+    With :func:`weights_and_scales` this is what "all weights of a file" means. Sparse
     tensors, and the weights of layers that the sparse kernels run, are written out; quantised ones,
     where a DequantizeLinear with a zero point of 0 takes them, are as stored.
     """
+    return _by_name(weight_uses(model))
+
+
+def weights_and_scales(model: onnx.ModelProto) -> dict[str, TensorProto]:
+    """Return :func:`weights` and the floats that values are multiplied with element by element.
+
+    Such constants have two or more axes longer than one: one number for each channel is none.
+    """
+    return _by_name(_uses(model))
+
+
+def _by_name(uses: Iterable[WeightUse]) -> dict[str, TensorProto]:
     found: dict[str, TensorProto] = {}
-    for use in weight_uses(model):
+    for use in uses:
         found.setdefault(message_text(use.tensor.name), use.tensor)
     return found
 
@@ -96,6 +111,10 @@ class WeightUse(NamedTuple):
 
 def weight_uses(model: onnx.ModelProto) -> list[WeightUse]:
     """Return each use of each weight of ``model``, as :func:`weights` finds them, in order."""
+    return [use for use in _uses(model) if use.node.op_type not in _SCALING]
+
+
+def _uses(model: onnx.ModelProto) -> list[WeightUse]:
     found: list[WeightUse] = []
     _collect(model.graph, {}, found)
     return found
@@ -129,7 +148,7 @@ def _collect(
                     known[node.output[0]] = _named(attribute.t, node.output[0])
         elif node.output and source in known and _passes_through(node, known):
             known[node.output[0]] = known[source]
-        for index in _WEIGHT_INPUTS.get(node.op_type, ()):
+        for index in _WEIGHT_INPUTS.get(node.op_type, _SCALING.get(node.op_type, ())):
             tensor = known.get(node.input[index]) if index < len(node.input) else None
             if tensor is not None and len(tensor.dims) >= 2 and _is_weight(node, tensor):
                 found.append(WeightUse(node, index, tensor))
@@ -178,7 +197,9 @@ def flat_places(indices: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.nda
 
 
 def _is_weight(node: NodeProto, tensor: TensorProto) -> bool:
-    """Tell a table of floats from one of places, where a node looks numbers up."""
+    """Tell a table of floats from one of places, and a matrix from a number for each channel."""
+    if node.op_type in _SCALING:
+        return tensor.data_type in _FLOATS and sum(length > 1 for length in tensor.dims) > 1
     return node.op_type != "Gather" or tensor.data_type not in _INTEGERS
 
 

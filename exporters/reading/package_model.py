@@ -109,6 +109,16 @@ def stated_preprocessing(content: Buffer, what: str) -> Preprocessing | None:
     return _preprocessing(_metadata(parse_outline(content, what)), what)
 
 
+def stated_task(content: Buffer, what: str) -> tuple[str | None, str | None]:
+    """Return the task that a model states, and its output that counts; None if it does not say.
+
+    Raises:
+        InputError: when it is no model within the limits.
+    """
+    metadata = _metadata(parse_outline(content, what))
+    return metadata.get("wfpipe.task"), metadata.get("wfpipe.output")
+
+
 def _metadata(proto: onnx.ModelProto) -> dict[str, str]:
     return {message_text(entry.key): message_text(entry.value) for entry in proto.metadata_props}
 

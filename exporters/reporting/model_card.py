@@ -39,7 +39,7 @@ def model_card(manifest: Manifest, report: Report | None) -> str:
         f"# {name}",
         "Written by wfpipe of the very file that is packed.",
         "## What it is",
-        *_what(manifest),
+        *_what(manifest, report),
         "## From what it was made",
         _origin(manifest, report),
         "## How well it does",
@@ -50,14 +50,14 @@ def model_card(manifest: Manifest, report: Report | None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _what(manifest: Manifest) -> list[str]:
+def _what(manifest: Manifest, report: Report | None) -> list[str]:
     file = manifest.files[manifest.model_file]
     form = _FORMS.get(manifest.variant, "a file of the model")
     rows = [
         ("file in the package", f"`{manifest.model_file}`: {form}"),
         ("size", f"{file.bytes:,} bytes"),
         ("SHA-256", f"`{file.sha256}`"),
-        ("sparsity", _share(manifest.sparsity)),
+        ("sparsity", _share(manifest.sparsity, report)),
         *[("input", _tensor(spec.name, spec.dtype, spec.shape)) for spec in manifest.inputs],
         *[("output", _tensor(spec.name, spec.dtype, spec.shape)) for spec in manifest.outputs],
         ("preparation", _preparation(manifest.preprocessing)),
@@ -194,8 +194,11 @@ def _kernels(libraries: dict[str, str]) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _share(sparsity: float | None) -> str:
-    return "not stated" if sparsity is None else f"{100 * sparsity:.2f} % of the prunable weights"
+def _share(sparsity: float | None, report: Report | None) -> str:
+    parts = [] if sparsity is None else [f"{100 * sparsity:.2f} % of the prunable weights"]
+    if report is not None and report.file_sparsity is not None:
+        parts.append(f"{100 * report.file_sparsity:.2f} % of all weights of the model")
+    return ", ".join(parts) or "not stated"
 
 
 def _digest(digest: str | None) -> str:

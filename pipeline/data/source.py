@@ -20,10 +20,11 @@ from ...support.memory import available_memory
 from ...support.nests import Nest, tensors
 from ...support.progress import Reporter
 from ..recipe.data import DataSettings
-from ..recipe.task import CLASSIFICATION
+from ..recipe.task import CLASSIFICATION, SEGMENTATION
 from .loader import Key
 from .preparation.augment import Augmentation
 from .preparation.common_form import check_channels, decide_form
+from .preparation.form import Form
 from .preparation.prepare import Rules, settle
 from .preparation.samples import Samples
 from .preparation.structured import StructuredSamples
@@ -41,6 +42,9 @@ CACHE_SHARE = 1 / 4
 
 # A heuristic: reading more at the start keeps users of large data sets waiting for the first line.
 LARGE, LARGE_CACHE = 100_000, 2**30
+
+_OF_IMAGES = ("augment", "size", "crop", "channels", "white", "background")
+_OF_PLACES = ("augment", "size", "crop")
 
 _FORMS = (
     "Other forms: an image folder, FILE.npz, FILE.py:FACTORY (a function that returns the train "
@@ -145,15 +149,23 @@ class Data:
 
     def _prepared(self, samples: Samples | StructuredSamples, values: Any, key: Key) -> Batch:
         if isinstance(samples, Samples):
-            inputs = self.preprocessing.prepare(torch.from_numpy(values))
-            return inputs, samples.targets[torch.from_numpy(key)]
+            inputs, targets = torch.from_numpy(values), samples.targets[torch.from_numpy(key)]
+        else:
+            inputs, targets = values
         if self.check is not None:
-            self.check(values[1])
-        inputs, targets = values
+            self.check(targets)
         return (self.preprocessing.prepare(inputs) if self.single else inputs), targets
 
 
 Batch = tuple[Nest, Nest]
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many samples of a batch count here, and how many the whole batch has."""
+
+    mine: int
+    whole: int
 
 
 @dataclass(frozen=True)
@@ -169,7 +181,7 @@ class _Read:
 class Batches:
     """Batches of prepared inputs and targets, samples first in each tensor; has a length.
 
-    Images and features are float32[n, *shape], their targets class indices Long[n].
+    Images and features are float32[n, *shape]; class indices are Long[n].
     """
 
     def __init__(
@@ -178,11 +190,34 @@ class Batches:
         keys: Sequence[Key],
         prepare: Callable[[Samples | StructuredSamples, Any, Key], Batch],
         workers: int,
+        shares: Sequence[Share] | None = None,
     ) -> None:
         self._read = read
         self._keys = keys
         self._prepare = prepare
         self._workers = workers
+        self.shares = shares or [Share(len(key), len(key)) for key in keys]
+
+    def every(self, step: int, start: int) -> Batches:
+        """Return the batches ``start``, ``start`` + ``step``, … in order."""
+        return self._with(self._keys[start::step], self.shares[start::step])
+
+    def part(self, rank: int, size: int) -> Batches:
+        """Return the samples of each batch that are those of one of ``size`` ranks.
+
+        Where a batch has none for this rank, its first sample stands in, with a share of 0.
+        """
+        keys = [key[span_of(len(key), rank, size)] for key in self._keys]
+        shares = [Share(len(k), s.whole) for k, s in zip(keys, self.shares, strict=True)]
+        keys = [k if len(k) else whole[:1] for k, whole in zip(keys, self._keys, strict=True)]
+        return self._with(keys, shares)
+
+    def after(self, count: int) -> Batches:
+        """Return the batches behind the first ``count``."""
+        return self._with(self._keys[count:], self.shares[count:])
+
+    def _with(self, keys: Sequence[Key], shares: Sequence[Share]) -> Batches:
+        return Batches(self._read, keys, self._prepare, self._workers, shares)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -220,36 +255,16 @@ def open_data(
     source = _find(settings, task, reporter, given)
     if source.kind == "nest":
         return _structured(source, settings, seed)
-    if task != CLASSIFICATION:
-        raise InputError(
-            f"data {settings.source!r} holds a class for each sample, which is for task "
-            f"{CLASSIFICATION}: for task {task} pass FILE.py:FACTORY"
-        )
-    if source.kind == "features":
-        _check_no_image_settings(settings)
-    for part, split in (("train", source.train), ("test", source.test)):
-        _check_classes(split, part, settings.source)
+    _check(source, settings, task)
     form = decide_form(source, settings, reporter)
     augmentation = Augmentation(frozenset(settings.augment), settings.crop_padding)
-    rules = Rules(
-        limit=settings.limit_train,
-        seed=seed,
-        skip_bad=settings.skip_bad_images,
-        workers=settings.workers,
-        cacheable=not augmentation.resizes,
-        budget=_budget(source),
-    )
-    train = settle(source.train, form, "train", rules, reporter)
-    left = rules.budget - (len(train) * form.bytes if train.cache is not None else 0)
-    rules = replace(rules, limit=settings.limit_test, cacheable=True, budget=left)
-    test = settle(source.test, form, "test", rules, reporter)
+    train, test = _settled(source, form, settings, augmentation, seed, reporter)
     names = source.class_names
-    highest = max(int(split.targets.max()) for split in (source.train, source.test))
     return Data(
         train=train,
         test=test,
         class_names=names,
-        classes=len(names) if names is not None else highest + 1,
+        classes=len(names) if names is not None else _outputs(source),
         preprocessing=Preprocessing(
             kind=form.kind,
             shape=form.shape,
@@ -262,6 +277,47 @@ def open_data(
         augmentation=augmentation if settings.augment else None,
         workers=settings.workers,
     )
+
+
+def _check(source: Source, settings: DataSettings, task: str) -> None:
+    """Refuse what holds no targets of the task, and settings that do not fit it."""
+    splits = {"train": source.train, "test": source.test}
+    if task != CLASSIFICATION and source.train.classed:
+        raise InputError(
+            f"data {settings.source!r} holds a class for each sample, which is for task "
+            f"{CLASSIFICATION}: for task {task} pass FILE.npz or FILE.py:FACTORY"
+        )
+    if source.kind == "features":
+        _refuse_settings(settings, _OF_IMAGES, "needs images: {} holds float features")
+    if task == SEGMENTATION:
+        _refuse_settings(
+            settings, _OF_PLACES, "would move the pixels of {} away from their classes"
+        )
+    for part, split in splits.items():
+        _check_classes(split, part, settings.source)
+
+
+def _settled(
+    source: Source,
+    form: Form,
+    settings: DataSettings,
+    augmentation: Augmentation,
+    seed: int,
+    reporter: Reporter,
+) -> tuple[Samples, Samples]:
+    """Return both splits ready; the cache of the second gets what the first one leaves."""
+    rules = Rules(
+        limit=settings.limit_train,
+        seed=seed,
+        skip_bad=settings.skip_bad_images,
+        workers=settings.workers,
+        cacheable=not augmentation.resizes,
+        budget=_budget(source),
+    )
+    train = settle(source.train, form, "train", rules, reporter)
+    left = rules.budget - (len(train) * form.bytes if train.cache is not None else 0)
+    rules = replace(rules, limit=settings.limit_test, cacheable=True, budget=left)
+    return train, settle(source.test, form, "test", rules, reporter)
 
 
 def _budget(source: Source) -> int:
@@ -311,6 +367,11 @@ def _structured(source: Source, settings: DataSettings, seed: int) -> Data:
     )
 
 
+def _outputs(source: Source) -> int:
+    """Return how many outputs the targets of both splits need."""
+    return max(_width(torch.from_numpy(s.targets)) for s in (source.train, source.test))
+
+
 def _width(targets: Nest) -> int:
     """Return how many outputs a built-in network needs for some targets."""
     if not isinstance(targets, Tensor):
@@ -318,6 +379,11 @@ def _width(targets: Nest) -> int:
     if targets.is_floating_point() or targets.dtype == torch.bool:
         return targets[0].numel()
     return int(targets.max()) + 1
+
+
+def span_of(count: int, rank: int, size: int) -> slice:
+    """Return which of ``count`` things in a row are those of one of ``size`` ranks."""
+    return slice(count * rank // size, count * (rank + 1) // size)
 
 
 def _cut(order: Key, batch: int) -> list[Key]:
@@ -342,7 +408,7 @@ def _find(
             name, task=task, workers=settings.workers, reporter=reporter, given=given
         )
     if name.endswith(".npz"):
-        return open_npz(Path(name))
+        return open_npz(Path(name), task)
     if os.path.isdir(name):
         return open_folder(Path(name), reporter)
     if os.path.exists(name):
@@ -365,9 +431,9 @@ def _digits() -> Source:
 
 
 def _check_classes(split: Split, part: str, source: str) -> None:
-    labels = np.unique(split.targets)
-    if len(labels) == 0:
+    if len(split.targets) == 0:
         raise InputError(f"data {source!r} has no samples in its {part} split")
+    labels = np.unique(split.targets) if split.classed else np.empty(0)
     if part == "train" and len(labels) == 1:
         raise InputError(
             f"data {source!r} has one class only ({labels[0]}) in its {part} split: "
@@ -375,8 +441,7 @@ def _check_classes(split: Split, part: str, source: str) -> None:
         )
 
 
-def _check_no_image_settings(settings: DataSettings) -> None:
-    keys = ("augment", "size", "crop", "channels", "white", "background")
+def _refuse_settings(settings: DataSettings, keys: Sequence[str], reason: str) -> None:
     given = next((key for key in keys if getattr(settings, key)), None)
     if given is not None:
-        raise InputError(f"data.{given} needs images: {settings.source!r} holds float features")
+        raise InputError(f"data.{given} " + reason.format(repr(settings.source)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -69,10 +69,10 @@ class Ranks:
 
     def copy_from(self, tensor: Tensor, source: int = 0) -> None:
         """Overwrite a tensor with what rank ``source`` has in it."""
-        if self.size == 1:
+        if self.size == 1 or not tensor.numel():
             return
         plain = tensor.detach().contiguous()
-        dist.broadcast(plain, source)
+        dist.broadcast(_bytes(plain), source)
         if plain.data_ptr() != tensor.data_ptr():
             tensor.detach().copy_(plain)
 
@@ -97,6 +97,12 @@ class Ranks:
             raise ValueError(f"an exchange needs {self.size} parts, got {len(parts)}")
         shapes = self.gather([tuple(part.shape) for part in parts])
         return Exchange.begun(parts, [given[self.rank] for given in shapes], _panels(shapes, parts))
+
+    def of_first(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` gives on rank 0; the others wait for it, however long it takes."""
+        found = work() if self.first else None
+        self.wait()
+        return self.broadcast(found)  # type: ignore[return-value]
 
     def wait(self) -> None:
         """Wait until every rank is here, however long that takes."""
@@ -156,8 +162,10 @@ class _Panel:
     def finish(self) -> None:
         """Wait, and put the bytes where they belong."""
         self._work.wait()
-        for target, part in zip(self._take, self._buffer.split(self._sizes), strict=True):
-            target.copy_(part)
+        begin = 0
+        for target, size in zip(self._take, self._sizes, strict=True):
+            target.copy_(self._buffer[begin : begin + size])
+            begin += size
 
 
 def _panels(shapes: list[list[tuple[int, ...]]], parts: Sequence[Tensor]) -> int:

@@ -3,50 +3,52 @@
 from __future__ import annotations
 
 import atexit
-import os
 from datetime import timedelta
+from functools import cache
 
 import torch
 import torch.distributed as dist
 
+from . import ending
+from .environment import many
 from .group import Ranks, alone
+from .heartbeat import Heart
 
-_PATIENCE = timedelta(days=365)
-
-
-def many() -> bool:
-    """Tell whether this process is one of several that torchrun, or something like it, started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+_FOREVER = timedelta(days=365)
 
 
-def rank_here() -> int:
-    """Return the number of this process among those of the job."""
-    return int(os.environ.get("RANK", "0")) if many() else 0
-
-
-def join(device: torch.device) -> Ranks:
+def join() -> Ranks:
     """Return this process as one of its job's, in a process group with the others.
 
     The addresses come from torchrun. CPU tensors go through Gloo, those on CUDA through NCCL. A
     group that is there already is used as it is.
-
-    Args:
-        device: what this process computes on.
     """
     if not many() and not dist.is_initialized():
         return alone()
+    return _joined()
+
+
+@cache
+def _joined() -> Ranks:
     if not dist.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-            dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
-        else:
-            dist.init_process_group("gloo")
-        atexit.register(leave)
-    patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    return Ranks(dist.get_rank(), dist.get_world_size(), patient)
+        cuda = torch.cuda.is_available() and dist.is_nccl_available()
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    rank, size = dist.get_rank(), dist.get_world_size()
+    store = ending.open_store()
+    heart = None
+    if store is not None and size > 1:
+        heart = Heart(store, rank, size, _tell, ending.leave)
+    atexit.register(_part, heart)
+    return Ranks(rank, size, dist.new_group(backend="gloo", timeout=_FOREVER))
 
 
-def leave() -> None:
-    """Leave the process group, where there is one."""
+def _tell(line: str, about: int | None) -> int:
+    return ending.end(ending.LOST, line, about=about)
+
+
+def _part(heart: Heart | None) -> None:
+    """Leave the others in peace: this rank's work is done."""
+    if heart is not None:
+        heart.stop()
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -24,6 +24,12 @@ class FinetuneSettings(Section):
     temperature: float = Field(2.0, gt=0, description="of the outputs compared in distillation")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="mass moved off the true class")
     clip_norm: float | None = Field(None, gt=0, description="highest norm of the gradient")
+    accumulate: int = Field(
+        1, ge=1, description="pieces of a batch that are computed one after the other"
+    )
+    sync_batchnorm: bool = Field(
+        True, description="batch norm over the whole batch, where several ranks share it"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="bfloat16 autocast on CUDA and float32 elsewhere, or as said"
     )

@@ -72,6 +72,9 @@ class PruneSettings(Section):
     channel_multiple: int = Field(
         1, gt=0, description="channel: widths that are cut are multiples of this many channels"
     )
+    channel_least: int = Field(
+        1, gt=0, description="channel: least number of channels that a width is cut down to"
+    )
     then: Annotated[str | None, BeforeValidator(as_ratio)] = Field(
         None, description="channel: pattern of the zeros in what is left, after the last step"
     )
@@ -167,7 +170,7 @@ class PruneSettings(Section):
         if whole:  # magnitude says little about a group of hundreds of weights
             chosen = {key: value for key, value in chosen.items() if key != "criterion"}
         filled = {**chosen, **values}
-        if filled.get("target_speedup") is not None:
+        if filled.get("target_speedup") is not None and not whole:
             filled = {"allocation": "latency", "sparsity": None, **filled}
         pattern = as_ratio(filled.get("pattern"))
         if whole:
@@ -205,10 +208,11 @@ class PruneSettings(Section):
             self._check_channels()
         elif self.max_macs is not None and self.allocation != "flops":
             raise ValueError(f"max_macs needs allocation=flops, got {self.allocation}")
-        for key in ("channel_multiple", "then", "then_sparsity"):
+        for key in ("channel_multiple", "channel_least", "then", "then_sparsity"):
             if self.pattern != CHANNEL and getattr(self, key) != _default(key):
                 raise ValueError(f"{key} needs pattern=channel, got {self.pattern}")
-        self._check_target()
+        if self.pattern != CHANNEL:
+            self._check_target()
         pattern = parse_pattern(self.pattern)
         if pattern.kept and abs(self.final_sparsity - (1 - pattern.kept / pattern.length)) > 1e-6:
             raise ValueError(
@@ -275,8 +279,9 @@ class PruneSettings(Section):
                     else "needs then_sparsity, the share of what is left that goes"
                 )
             )
-        own = ("pattern", "sparsity", "max_macs", "channel_multiple", "then", "then_sparsity")
-        values = {key: value for key, value in self.model_dump().items() if key not in own}
+        own = {"pattern", "sparsity", "max_macs", "target_speedup", "channel_multiple",
+               "channel_least", "then", "then_sparsity"}  # fmt: skip
+        values = self.model_dump(exclude=own)
         target = {} if kept else {"sparsity": self.then_sparsity}
         return PruneSettings(**{**values, **target, "pattern": self.then})
 
@@ -288,7 +293,7 @@ class PruneSettings(Section):
                 "target_speedup and allocation=latency need each other, "
                 f"got target_speedup={target} and allocation={self.allocation}"
             )
-        if target is None and self.sparsity is None and self.pattern != CHANNEL:
+        if target is None and self.sparsity is None:
             raise ValueError("sparsity must be a number unless target_speedup is set, got null")
         if target is not None and self.sparsity is not None:
             raise ValueError(

@@ -15,6 +15,7 @@ from .export import ExportSettings
 from .finetune import FinetuneSettings
 from .gates import GateSettings
 from .model import ModelSettings
+from .pattern import CHANNEL
 from .prune import OWN_WAY, PruneSettings
 from .run import RunSettings
 from .task import TaskSettings
@@ -52,7 +53,7 @@ class Recipe(Section):
         if finetune.get("epochs") == 0 and not any(key in prune for key in OWN_WAY):
             prune = {"preset": "oneshot", **prune}
             values = {**values, "prune": prune}
-        if prune.get("target_speedup") is None:
+        if prune.get("target_speedup") is None or prune.get("pattern") == CHANNEL:
             return values
         export = values.get("export", {})
         if not isinstance(export, Mapping):

@@ -19,4 +19,5 @@ class RunSettings(Section):
     track: Annotated[list[Tracked], BeforeValidator(split)] = Field(
         [], description="tensorboard, mlflow, wandb"
     )
+    save_minutes: float = Field(10.0, gt=0, description="between saves within an epoch")
     out: str | None = Field(None, description="run directory; default: runs/MODEL, numbered")

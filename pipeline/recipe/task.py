@@ -7,7 +7,10 @@ from pydantic import Field
 from .values import Section
 
 CLASSIFICATION = "classification"
-TASKS = (CLASSIFICATION, "multilabel", "regression", "segmentation")
+MULTILABEL = "multilabel"
+REGRESSION = "regression"
+SEGMENTATION = "segmentation"
+TASKS = (CLASSIFICATION, MULTILABEL, REGRESSION, SEGMENTATION)
 
 
 class TaskSettings(Section):

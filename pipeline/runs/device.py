@@ -64,6 +64,7 @@ def place(device: str, precision: Precision = "auto") -> Placement:
     """
     found = find_device(device)
     if found.type == "cuda":
+        torch.cuda.set_device(found)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
         # Some CUDA kernels have no repeatable form; the user can do nothing about it.
@@ -79,12 +80,18 @@ def place(device: str, precision: Precision = "auto") -> Placement:
 def find_device(device: str) -> torch.device:
     """Return the device that the user named; see :func:`place`.
 
+    Of several processes that torchrun started on a machine, each has a GPU of its own.
+
     Raises:
         InputError: when the name is unknown or the device is not there.
     """
-    if device == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    kind, _, number = device.partition(":")
+    local, processes = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "WORLD_SIZE"))
+    if processes > 1 and device.startswith("cuda:"):
+        raise InputError(f"device {device!r} is one for {processes} ranks: use --device cuda")
+    if device == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    own = f"cuda:{local}" if device in ("auto", "cuda") else device
+    kind, _, number = own.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
         raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
     if kind == "cpu":

@@ -27,7 +27,8 @@ class State:
 
     ``fingerprint`` tells the dense weights and the data that the run began with; ``history`` is
     the content of ``log.jsonl``; ``asked`` has the flags beside the recipe that it was given;
-    ``plan`` has the sparsities that were found for a target of time.
+    ``plan`` has the sparsities that were found for a target of time; ``within`` tells how far the
+    epoch that is under way has come.
     """
 
     recipe_digest: str
@@ -40,6 +41,7 @@ class State:
     history: list[Event] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     plan: dict[str, Any] | None = None
+    within: dict[str, Any] = field(default_factory=dict)
 
     def save(self, checkpoint: Path, log: Path) -> None:
         """Write the checkpoint, then the log that belongs to it; each appears whole."""
@@ -85,7 +87,9 @@ def check_state(
         raise damaged(checkpoint)
     if not 0 <= state.done <= units or len(state.history) != state.done + 1:
         raise damaged(checkpoint)
-    if state.done == 0:
+    if not isinstance(state.within, dict):
+        raise damaged(checkpoint)
+    if state.done == 0 and not state.within:
         return
     network = {name: tensor.shape for name, tensor in module.state_dict().items()}
     masks = {name: (weight.shape, torch.bool) for name, weight in weights.items()}

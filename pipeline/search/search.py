@@ -32,6 +32,7 @@ from ..stages.export import dense_stage, real_samples
 from ..stages.latency import check_kernels
 from ..stages.measure import session_settings
 from ..stages.opening import Job, open_job
+from .channel_ways import ChannelsToMacs, ChannelsToSpeed, FewestMacs
 from .trials import past, run_trial, trial_directories, trial_directory
 from .ways import MostSparsity, MostSpeed, ToMacs, ToSpeed, Way, trial_recipe
 
@@ -65,9 +66,9 @@ def search(
         _check_free(directory)
     once = _WarnOnce(reporter)
     job = open_job(recipe, directory, once, resume=resume, overwrite=overwrite)
-    if _is_of_speed(targets, goal):
+    if _is_of_speed(targets, goal) and job.setup.channels is None:
         check_kernels(job, "a target of time")
-    limit = _highest_sparsity(job)
+    limit = _limit(job)
     dense_stage(job)
     if not resume:
         _clear(directory.path)
@@ -104,17 +105,18 @@ def find_targets(recipe: Recipe) -> Targets:
             "a search needs a target: --max-accuracy-drop, --target-latency-ms, --target-speedup "
             "or --target-macs"
         )
-    if prune.pattern == CHANNEL:
+    if prune.pattern == CHANNEL and prune.sparsity is not None:
         raise InputError(
-            "a search varies zeros, not whole channels: take pattern unstructured or block, or "
-            "prune-and-export --pattern channel --set prune.max_macs=SHARE"
+            f"prune.sparsity={prune.sparsity:g} fixes how many channels go: a search varies "
+            "prune.max_macs, so leave it out"
         )
     if parse_pattern(prune.pattern).kept:
         raise InputError(
             f"pattern {prune.pattern} fixes the sparsity, so that a search has nothing to vary: "
-            "take unstructured or block"
+            "take unstructured, block or channel"
         )
-    _check_allocation(recipe, wanted)
+    if prune.pattern != CHANNEL:
+        _check_allocation(recipe, wanted)
     return Targets(
         max_accuracy_drop=drop,
         latency_ms=wanted.target_latency_ms,
@@ -177,8 +179,12 @@ def _clear(path: Path) -> None:
             trial.path.rmdir()
 
 
-def _highest_sparsity(job: Job) -> float:
-    """Return the highest sparsity that limits allow and that leaves a weight, to six digits."""
+def _limit(job: Job) -> float:
+    """Return how far a job can go: the least share of the MACs that channels leave, or the highest
+    sparsity that limits allow and that leaves a weight, to six digits.
+    """
+    if job.setup.channels is not None:
+        return job.setup.channels.least(job.module)
     layout = Layout(job.weights)
     nothing = dict.fromkeys(layout.sizes, 0)
     most = sum(bounds(job.setup.method.limits, layout, nothing, layout.sizes).most.values())
@@ -227,15 +233,16 @@ def dense_latency(job: Job) -> float:
     return float(np.median(times["dense"][batch]))
 
 
-def _way(found: Search, recipe: Recipe, highest: float) -> Way:
-    """Return how the search goes about its targets.
+def _way(found: Search, recipe: Recipe, limit: float) -> Way:
+    """Return how the search goes about its targets, as far as ``limit``.
 
     Raises:
         InputError: when the dense network meets a target of time as it is.
     """
-    targets = found.targets
+    targets, channels = found.targets, recipe.prune.pattern == CHANNEL
     if targets.macs is not None:
-        return ToMacs(targets.macs)
+        return ChannelsToMacs(targets.macs) if channels else ToMacs(targets.macs)
+    speedup = targets.speedup
     if targets.latency_ms is not None:
         dense = found.dense_latency_ms or 0.0
         if dense <= targets.latency_ms:
@@ -243,12 +250,14 @@ def _way(found: Search, recipe: Recipe, highest: float) -> Way:
                 f"--target-latency-ms {targets.latency_ms:g} is met by the dense model, which "
                 f"takes {dense:.3g} ms here: ask for less"
             )
-        return ToSpeed(targets, dense / targets.latency_ms)
-    if targets.speedup is not None:
-        return ToSpeed(targets, targets.speedup)
+        speedup = dense / targets.latency_ms
+    if speedup is not None:
+        return ChannelsToSpeed(targets, speedup, limit) if channels else ToSpeed(targets, speedup)
+    if channels:
+        return FewestMacs(recipe.prune.max_macs or 0.5, limit)
     if found.goal == "fastest":
         return MostSpeed()
-    return MostSparsity(recipe.prune.final_sparsity, highest)
+    return MostSparsity(recipe.prune.final_sparsity, limit)
 
 
 @dataclass(frozen=True)
@@ -285,7 +294,7 @@ class _Hunt:
         number = len(found.trials) + 1
         what = f"trial {number} of at most {most}"
         self.reporter.say(f"{what}: {self.way.key}={value:.6g}{self._guess(found)}")
-        harder = [t for t in found.trials if self.way.rising and t.value > value]
+        harder = [t for t in found.trials if self.way.rising * (t.value - value) > 0]
         return run_trial(
             trial_recipe(self.recipe, self.way, value, found.goal),
             trial_directory(self.directory.path, number),

@@ -15,6 +15,7 @@ from ...exporters.documents.run_log import read_log
 from ...exporters.documents.search import Trial
 from ...exporters.judging.gates import describe
 from ...exporters.judging.pick import order
+from ...exporters.measuring.macs import macs_by_weight
 from ...support.progress import Reporter, Silent, Task
 from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
@@ -76,7 +77,7 @@ def run_trial(
                 recipe, directory, _Inside(reporter, bar), resume=directory.recipe.exists(),
                 watch=watch,
             )  # fmt: skip
-            found = _of_report(report)
+            found = {**_of_report(report), "macs": _macs_left(report, directory.dense)}
         except Hopeless as error:
             found = _of_log(read_log(directory.path), str(error))
         except OutOfReach as error:
@@ -112,7 +113,6 @@ def _of_report(report: Report) -> dict[str, Any]:
         "latency_ms": latency.p50 if latency else None,
         "speedup": ratio.ratio if ratio else None,
         "deflated_bytes": figures.deflated_bytes,
-        "macs": _macs_left(report),
     }
 
 
@@ -141,11 +141,11 @@ def _accurate(form: Form) -> bool:
     return all(gate.passed for gate in form.gates if gate.name == _ACCURACY)
 
 
-def _macs_left(report: Report) -> float | None:
-    """Return the share of the dense MACs that nonzero weights take."""
-    counted = [(layer.macs, layer.sparsity) for layer in report.layers if layer.macs is not None]
-    total = sum(macs for macs, _ in counted)
-    return sum(macs * (1 - zeros) for macs, zeros in counted) / total if total else None
+def _macs_left(report: Report, dense: Path) -> float | None:
+    """Return the share of the MACs of the dense file that nonzero weights take."""
+    total = sum(macs_by_weight(dense).values())
+    left = sum(each.macs * (1 - each.sparsity) for each in report.layers if each.macs is not None)
+    return left / total if total else None
 
 
 class _Bar:

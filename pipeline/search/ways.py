@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -19,7 +19,7 @@ HOPE = 1.1
 """A target this factor above what can be planned is still tried: plans are off by some percent."""
 
 
-_LEAST = 1.02
+LEAST = 1.02
 """The least speed-up that is planned for: less is in the scatter of measurements. A heuristic."""
 
 
@@ -27,11 +27,12 @@ class Way(Protocol):
     """How a search goes about its targets.
 
     ``gives_up`` tells whether a trial that is not accurate enough needs no other figures;
-    ``rising`` whether trials of a greater value are less accurate.
+    ``rising`` is 1 where trials of a greater value are less accurate, −1 where those of a lesser
+    value are, 0 where neither.
     """
 
     gives_up: ClassVar[bool]
-    rising: ClassVar[bool]
+    rising: ClassVar[int]
 
     @property
     def key(self) -> str:
@@ -60,7 +61,7 @@ class MostSparsity:
     highest: float
     key: ClassVar[str] = "prune.sparsity"
     gives_up: ClassVar[bool] = True
-    rising: ClassVar[bool] = True
+    rising: ClassVar[int] = 1
 
     @property
     def _rules(self) -> dict[str, float]:
@@ -69,11 +70,11 @@ class MostSparsity:
         return {"first": first, "step": math.log(2), "most": most, "tolerance": GAP}
 
     def next(self, trials: Sequence[Trial]) -> float | None:
-        amount = next_amount(_seen(trials, _amount), **self._rules)
+        amount = next_amount(seen(trials, _amount), **self._rules)
         return None if amount is None else min(round(-math.expm1(-amount), 6), self.highest)
 
     def left(self, trials: Sequence[Trial]) -> int:
-        return trials_left(_seen(trials, _amount), **self._rules)
+        return trials_left(seen(trials, _amount), **self._rules)
 
     def values(self, value: float) -> dict[str, dict[str, Any]]:
         return {"prune": {"sparsity": value}}
@@ -86,20 +87,20 @@ class MostSpeed:
     first: float = 2.0
     key: ClassVar[str] = "prune.target_speedup"
     gives_up: ClassVar[bool] = True
-    rising: ClassVar[bool] = True
+    rising: ClassVar[int] = 1
 
     def next(self, trials: Sequence[Trial]) -> float | None:
-        amount = next_amount(_seen(_planned(trials), math.log), **self._rules(trials))
-        return None if amount is None else max(_LEAST, _short(math.exp(amount), _highest(trials)))
+        amount = next_amount(seen(_planned(trials), math.log), **self._rules(trials))
+        return None if amount is None else max(LEAST, _short(math.exp(amount), _highest(trials)))
 
     def left(self, trials: Sequence[Trial]) -> int:
-        return trials_left(_seen(_planned(trials), math.log), **self._rules(trials))
+        return trials_left(seen(_planned(trials), math.log), **self._rules(trials))
 
     def values(self, value: float) -> dict[str, dict[str, Any]]:
         return _planned_speedup(value)
 
     def _rules(self, trials: Sequence[Trial]) -> dict[str, float]:
-        most = math.log(max(_LEAST, _highest(trials)))
+        most = math.log(max(LEAST, _highest(trials)))
         return {"first": math.log(self.first), "step": math.log(1.5), "most": most,
                 "tolerance": GAP}  # fmt: skip
 
@@ -117,15 +118,15 @@ class ToSpeed:
     speedup: float
     key: ClassVar[str] = "prune.target_speedup"
     gives_up: ClassVar[bool] = False
-    rising: ClassVar[bool] = True
+    rising: ClassVar[int] = 1
 
     def next(self, trials: Sequence[Trial]) -> float | None:
-        most, reached = _highest(trials), self._reached(trials)
+        most, got = _highest(trials), self._reached(trials)
         first = self.speedup * (1 + NEAR / 2)
-        if not reached and most * HOPE < first:
+        if not got and most * HOPE < first:
             return None
-        asked = next_asked(reached, first=first, least=_LEAST, most=most, tolerance=NEAR)
-        if asked is None or (reached and asked <= _LEAST):
+        asked = next_asked(got, first=first, least=LEAST, most=most, tolerance=NEAR)
+        if asked is None or (got and asked <= LEAST):
             return None
         return _short(asked, most)
 
@@ -135,22 +136,10 @@ class ToSpeed:
         return 1
 
     def values(self, value: float) -> dict[str, dict[str, Any]]:
-        target = self.targets
-        gate = (
-            {"max_latency_ms": target.latency_ms}
-            if target.latency_ms is not None
-            else {"min_speedup": target.speedup}
-        )
-        return {**_planned_speedup(value), "gates": gate}
+        return {**_planned_speedup(value), "gates": gate_of_speed(self.targets)}
 
     def _reached(self, trials: Sequence[Trial]) -> list[Reached]:
-        target, found = self.targets, []
-        for trial in trials:
-            if target.latency_ms is not None and trial.latency_ms is not None:
-                found.append(Reached(trial.value, target.latency_ms / trial.latency_ms))
-            elif target.speedup is not None and trial.speedup is not None:
-                found.append(Reached(trial.value, trial.speedup / target.speedup))
-        return found
+        return reached(trials, self.targets, lambda value: value)
 
 
 @dataclass(frozen=True)
@@ -164,7 +153,7 @@ class ToMacs:
     share: float
     key: ClassVar[str] = "prune.cost_power"
     gives_up: ClassVar[bool] = True
-    rising: ClassVar[bool] = False
+    rising: ClassVar[int] = 0
     powers: ClassVar[tuple[float, ...]] = (1.0, 0.5, 0.0)
 
     def next(self, trials: Sequence[Trial]) -> float | None:
@@ -210,7 +199,28 @@ def _amount(sparsity: float) -> float:
     return -math.log1p(-sparsity)
 
 
-def _seen(trials: Sequence[Trial], amount: Any) -> list[Seen]:
+def gate_of_speed(targets: Targets) -> dict[str, Any]:
+    """Return the gate that a target of time is for a trial."""
+    if targets.latency_ms is not None:
+        return {"max_latency_ms": targets.latency_ms}
+    return {"min_speedup": targets.speedup}
+
+
+def reached(
+    trials: Sequence[Trial], targets: Targets, asked: Callable[[float], float]
+) -> list[Reached]:
+    """Return which speeds trials reached, as shares of the target; ``asked`` takes their values."""
+    found = []
+    for trial in trials:
+        if targets.latency_ms is not None and trial.latency_ms is not None:
+            found.append(Reached(asked(trial.value), targets.latency_ms / trial.latency_ms))
+        elif targets.speedup is not None and trial.speedup is not None:
+            found.append(Reached(asked(trial.value), trial.speedup / targets.speedup))
+    return found
+
+
+def seen(trials: Sequence[Trial], amount: Callable[[float], float]) -> list[Seen]:
+    """Return which trials are accurate; ``amount`` takes their values."""
     return [Seen(amount(trial.value), trial.accurate) for trial in trials]
 
 

@@ -44,6 +44,22 @@ def dense_stage(job: Job) -> None:
             provider asked for is not there.
         CheckFailed: when the file differs from the network.
     """
+    if job.ranks.first:
+        _dense_file(job)
+    job.begun = True
+    job.ranks.wait()
+    if job.state.history:
+        return
+    reached = score_now(job)
+    job.reporter.say(
+        f"dense {job.task.title}: {reached.text()} on {len(job.data.test)} test samples "
+        f"({job.recipe.model.name}, {job.data.source}, {job.placement.device})"
+    )
+    job.state.history.append({"event": "dense", **logged(job.task, reached.value)})
+    job.save()
+
+
+def _dense_file(job: Job) -> None:
     content = None
     if not job.begun or not job.directory.dense.exists():
         dense = {name: torch.ones_like(w, dtype=torch.bool) for name, w in job.weights.items()}
@@ -54,18 +70,8 @@ def dense_stage(job: Job) -> None:
         check_excluded(job.recipe.export, content)
     if not job.begun:
         job.directory.begin(job.recipe)
-        job.begun = True
     if content is not None:
         write_bytes(job.directory.dense, content)
-    if job.state.history:
-        return
-    reached = score_now(job)
-    job.reporter.say(
-        f"dense {job.task.title}: {reached.text()} on {len(job.data.test)} test samples "
-        f"({job.recipe.model.name}, {job.data.source}, {job.placement.device})"
-    )
-    job.state.history.append({"event": "dense", **logged(job.task, reached.value)})
-    job.state.save(job.directory.checkpoint, job.directory.log)
 
 
 def export_stage(job: Job) -> ZeroCount:

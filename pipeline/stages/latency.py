@@ -81,9 +81,9 @@ def latency_stage(job: Job) -> None:
     if target is None:
         return
     if job.state.plan is None and job.state.done == 0:
-        plan = _plan(job, target)
+        plan = job.ranks.of_first(lambda: _plan(job, target))
         job.state.plan = plan.to_dict()
-        job.state.save(job.directory.checkpoint, job.directory.log)
+        job.save()
     else:
         try:
             plan = LatencyPlan.from_dict(job.state.plan, target, list(job.weights))

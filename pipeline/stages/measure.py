@@ -30,7 +30,7 @@ from ...exporters.measuring.validation import Form, Measured, validate_files
 from ...exporters.onnx.zeros import ZeroCount, layer_figures
 from ...exporters.reading.onnx_graph import read_model
 from ...exporters.reading.onnx_wire import MAX_MODEL_BYTES
-from ...exporters.reading.package_model import stated_preprocessing
+from ...exporters.reading.package_model import stated_preprocessing, stated_task
 from ...exporters.reporting.writing import PAGE_FILE, write_report
 from ...support.errors import InputError
 from ...support.files import check_writable, read_bytes
@@ -41,6 +41,7 @@ from ..data.source import Data
 from ..recipe.gates import GateSettings
 from ..recipe.reading import Values, resolve
 from ..recipe.recipe import Recipe
+from ..recipe.task import TASKS
 from ..recipe.validate import ValidateSettings
 from ..runs.device import find_device
 from ..tasks.registry import open_task
@@ -251,7 +252,7 @@ def validate_models(
 ) -> Report:
     """Measure a file from anywhere against another, and write the report where ``out`` says.
 
-    Normalisation and size that ``model`` states in its metadata stand in for the defaults.
+    Task, normalisation and size that ``model`` states in its metadata stand in for the defaults.
 
     Args:
         model: the file that is to ship.
@@ -297,12 +298,18 @@ def _check_out(out: Path) -> None:
 
 
 def _stated(model: Path) -> Values:
-    """Return the data settings that an exported model states of itself."""
+    """Return the settings that an exported model states of itself: its task, of its data.
+
+    A task of a user's own is not taken: naming it in a file would run code.
+    """
     what = f"model {str(model)!r}"
-    stated = stated_preprocessing(read_bytes(model, "model", limit=MAX_MODEL_BYTES), what)
+    content = read_bytes(model, "model", limit=MAX_MODEL_BYTES)
+    task, output = stated_task(content, what)
+    settings: Values = {"task": {"kind": task, "output": output} if task in TASKS else {}}
+    stated = stated_preprocessing(content, what)
     if stated is None:
-        return {}
-    settings: Values = {"data": {"mean": list(stated.mean), "std": list(stated.std)}}
+        return settings
+    settings["data"] = {"mean": list(stated.mean), "std": list(stated.std)}
     if stated.kind == "image":
         settings["data"]["size"] = list(stated.shape[-2:])
     return settings

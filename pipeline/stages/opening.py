@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from ...support.progress import Reporter
 from ..data.preparation.structured import StructuredSamples
 from ..data.randomness import stream
 from ..data.source import Data, open_data
+from ..ranks.group import Ranks, alone
+from ..ranks.start import join
 from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
 from ..recipe.task import CLASSIFICATION
@@ -71,7 +73,8 @@ class Job(Parts):
     """All that the stages of a run share. ``module`` is the dense network until it is pruned.
 
     ``watch`` sees the history after each prune step and epoch, and when the run is continued; what
-    it raises ends the run, which can be continued later.
+    it raises ends the run, which can be continued later. Of several ``ranks``, each holds such a
+    job; rank 0 alone writes.
     """
 
     recipe: Recipe
@@ -80,6 +83,12 @@ class Job(Parts):
     reporter: Reporter
     begun: bool
     watch: Callable[[Sequence[Event]], None] = lambda _: None
+    ranks: Ranks = field(default_factory=alone)
+
+    def save(self) -> None:
+        """Write the state and its log, whole or not at all."""
+        if self.ranks.first:
+            self.state.save(self.directory.checkpoint, self.directory.log)
 
 
 def open_parts(
@@ -139,19 +148,23 @@ def open_job(
 ) -> Job:
     """Open data and network, and check that they fit; nothing in the directory is touched.
 
+    Every rank of a job does so, and sees the same folder.
+
     Raises:
         InputError: for anything in the recipe or in the files that cannot work.
     """
+    ranks = join()
     if resume:
         directory.check_continuable()
-    else:
+    elif ranks.first:
         directory.check_free(overwrite=overwrite)
     if recipe.export.targets and SPARSE_CPU in recipe.export.variants:
         libraries_for(recipe.export.targets)
     parts = open_parts(recipe, directory.path, reporter, given)
     module, weights, data = parts.module, parts.weights, parts.data
     parameters = sum(value.numel() for value in module.state_dict().values())
-    check_space(directory.path, 32 * parameters)
+    if ranks.first:
+        check_space(directory.path, 32 * parameters)
     fresh = State(recipe.digest(), _fingerprint(module, data), str(parts.placement.device))
     state = fresh
     if resume and directory.checkpoint.exists():
@@ -160,8 +173,20 @@ def open_job(
         _check_same(state, fresh, reporter)
         units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
         check_state(state, directory.checkpoint, module, weights, units)
+    _check_alike(ranks, fresh)
     return Job(**vars(parts), recipe=recipe, directory=directory, state=state, reporter=reporter,
-               begun=resume)  # fmt: skip
+               begun=resume, ranks=ranks)  # fmt: skip
+
+
+def _check_alike(ranks: Ranks, mine: State) -> None:
+    """Refuse ranks that do not have the same network and data; all have read their state then."""
+    for rank, fingerprint in enumerate(ranks.gather(mine.fingerprint)):
+        for name, value in fingerprint.items():
+            if mine.fingerprint[name] != value:
+                raise InputError(
+                    f"rank {rank} has other {name} than rank {ranks.rank}: every machine needs the "
+                    "same files"
+                )
 
 
 def _announce_refit(setup: Setup, reporter: Reporter) -> None:
@@ -218,7 +243,7 @@ def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) 
             "the model gives scores that are not finite for the first test samples: "
             "check its weights, and data.mean and data.std"
         )
-    if isinstance(data.test, StructuredSamples):
+    if task.kind != CLASSIFICATION or isinstance(data.test, StructuredSamples):
         task.check(outputs, targets)
         return outputs
     scores = task.main(outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from time import perf_counter
 
 import torch
@@ -16,7 +17,7 @@ from ..pruning.choice.patterns import check_pattern
 from ..pruning.tensors.masks import mask_optimizer, mask_weights, sparsity
 from ..pruning.tensors.schedule import sparsities
 from ..recipe.timeline import Unit, timeline
-from ..runs.state import Event
+from ..runs.state import Event, damaged
 from ..steps.channels.channels import Channels
 from ..steps.channels.step import ChannelStep
 from ..steps.channels.then import prune_on
@@ -25,13 +26,15 @@ from ..steps.step import PruneStep
 from ..tasks.task import Task
 from ..training.distillation import Loss, distilling, label_loss
 from ..training.evaluate import evaluate
-from ..training.finetune import Span, train_epoch
+from ..training.finetune import Span, Within, train_epoch
 from ..training.optimizer import build_optimizer
 from .load import STATED
 from .opening import Job
 from .small import small_network
 
 _EVALUATION_BATCH = 256
+_SLOW = 0.2
+"""Share of an epoch that a rank waits for data from which on it may be named: a heuristic."""
 
 
 def prune_stage(job: Job) -> None:
@@ -53,13 +56,15 @@ def prune_stage(job: Job) -> None:
         _save(job, optimizer, event)
         job.watch(job.state.history)
     _say_where_pattern_holds(job)
-    _write_result(job)
+    if job.ranks.first:
+        _write_result(job)
+    job.ranks.wait()
 
 
 def score_now(job: Job) -> Score:
     """Return the metric that counts of the network as it is, on the test split."""
     batches = job.data.test_batches(batch=_EVALUATION_BATCH)
-    return evaluate(job.module, batches, job.placement, job.task)
+    return evaluate(job.module, batches, job.placement, job.task, job.ranks)
 
 
 def logged(task: Task, value: float, suffix: str = "") -> Event:
@@ -76,6 +81,7 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
     masks, log = step.run(job.state.masks, path[unit.index], path[unit.index + 1])
     if settings.then is not None and unit.index == job.recipe.prune_steps - 1:
         masks = prune_on(job.collector, job.setup, masks, unit.index + 1, job.reporter)
+    _make_alike(job, masks)
     job.state.masks = masks
     mask_optimizer(optimizer, job.weights, masks)
     after, seconds = score_now(job), perf_counter() - begin
@@ -99,6 +105,12 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
         **log.to_dict(),
         "seconds": seconds,
     }
+
+
+def _make_alike(job: Job, masks: dict[str, Tensor]) -> None:
+    """Give every rank the network and the masks of rank 0, to the bit."""
+    for tensor in (*job.module.state_dict().values(), *masks.values()):
+        job.ranks.copy_from(tensor)
 
 
 def score_of(event: Event) -> float:
@@ -134,7 +146,9 @@ def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -
         warmup=round(min(settings.warmup, settings.epochs / 2) * length),
     )
     what = f"epoch {unit.index + 1}/{settings.epochs}"
+    within = _within(job, length)
     with job.reporter.task(what, len(job.data.train), "image") as task:
+        task.advance(within.samples)
         result = train_epoch(
             job.module,
             batches,
@@ -146,12 +160,17 @@ def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -
             settings=settings,
             placement=job.placement,
             task=task,
+            ranks=job.ranks,
+            within=within,
+            on_batch=_Saving(job, optimizer),
+            seed=stream(job.recipe.run.seed, unit.kind, unit.index),
         )
     reached, seconds = score_now(job), perf_counter() - begin
     job.reporter.say(
         f"{what}: loss {result.loss:.4f}{_unit(job.task)}, {job.task.title} {reached.text()}, "
         f"learning rate {result.lr:.2g} per step, {seconds:.1f} s"
     )
+    _say_who_waits(job, result.waiting)
     return {
         "event": "epoch",
         "epoch": unit.index + 1,
@@ -160,13 +179,55 @@ def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -
         **logged(job.task, reached.value),
         "lr": result.lr,
         "seconds": seconds,
+        "waiting_seconds": [share * seconds for share in result.waiting],
     }
+
+
+def _within(job: Job, batches: int) -> Within:
+    """Return how far the epoch had come when it was saved; 0 where it begins."""
+    if not job.state.within:
+        return Within()
+    try:
+        within = Within(**job.state.within)
+        if not 0 < within.batches <= batches:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise damaged(job.directory.checkpoint) from None
+    job.reporter.say(f"continued behind batch {within.batches} of {batches} of the epoch")
+    return within
+
+
+class _Saving:
+    """Saves the state within an epoch whenever the minutes of the recipe have passed."""
+
+    def __init__(self, job: Job, optimizer: torch.optim.Optimizer) -> None:
+        self._job, self._optimizer = job, optimizer
+        self._last = perf_counter()
+
+    def __call__(self, within: Within) -> None:
+        if perf_counter() - self._last < 60 * self._job.recipe.run.save_minutes:
+            return
+        self._job.state.within = vars(within).copy()
+        _keep(self._job, self._optimizer)
+        self._job.save()
+        self._last = perf_counter()
+
+
+def _say_who_waits(job: Job, shares: Sequence[float]) -> None:
+    """Name the ranks that wait much longer for data than the others do."""
+    for rank, share in enumerate(shares):
+        others = [other for at, other in enumerate(shares) if at != rank]
+        if others and share > _SLOW and share > 2 * max(min(others), 0.01):
+            job.reporter.warn(
+                f"rank {rank} waited for data {100 * share:.0f} % of the epoch, another one only "
+                f"{100 * min(others):.0f} %: its storage may be slow; data.workers reads ahead"
+            )
 
 
 def _restore(job: Job, optimizer: torch.optim.Optimizer) -> None:
     """Put the saved state in force, or begin with masks that keep everything."""
     device = job.placement.device
-    if job.state.done == 0:
+    if not job.state.model:
         job.state.masks = {
             name: torch.ones_like(weight, dtype=torch.bool) for name, weight in job.weights.items()
         }
@@ -179,10 +240,15 @@ def _restore(job: Job, optimizer: torch.optim.Optimizer) -> None:
 
 def _save(job: Job, optimizer: torch.optim.Optimizer, event: Event) -> None:
     job.state.done += 1
+    job.state.within = {}
+    _keep(job, optimizer)
+    job.state.history.append(event)
+    job.save()
+
+
+def _keep(job: Job, optimizer: torch.optim.Optimizer) -> None:
     job.state.model = dict(job.module.state_dict())
     job.state.optimizer = optimizer.state_dict()
-    job.state.history.append(event)
-    job.state.save(job.directory.checkpoint, job.directory.log)
 
 
 def _say_where_pattern_holds(job: Job) -> None:

@@ -20,6 +20,7 @@ from ...support.files import write_text
 from ...support.nests import each
 from ...support.progress import Reporter, Silent
 from ..data.source import Data
+from ..ranks.start import join
 from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
@@ -68,15 +69,24 @@ def prune_and_export(
         CheckFailed: when an exported file is not what the run made.
     """
     reporter = reporter or Silent()
-    if resume and baseline is None and is_complete(directory):
-        return _report_again(directory, reporter, sign)
+    ranks = join()
+    if ranks.of_first(lambda: resume and baseline is None and is_complete(directory)):
+        return ranks.of_first(lambda: _report_again(directory, reporter, sign))
     job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite, given=given)
-    tracking = Tracking(job)
-    job.watch = _both(tracking.watch, watch)
     if baseline is not None:
         baseline.check(_plan(job))
     _remember(job, {"--sign": sign is not None, "--baseline": baseline is not None})
-    prune_job(job)
+    with Tracking(job) as tracking:
+        job.watch = _both(tracking.watch, watch)
+        prune_job(job)
+        report = ranks.of_first(lambda: _finished(job, baseline, sign))
+        tracking.finish(report)
+    return report
+
+
+def _finished(job: Job, baseline: Baseline | None, sign: SigningKey | None) -> Report:
+    """Export the pruned network of a job in all forms, measure, judge and pack it."""
+    recipe, directory = job.recipe, job.directory
     zeros = export_stage(job)
     made = variants_stage(job)
     measured = measure_files(
@@ -86,7 +96,7 @@ def prune_and_export(
         data=job.data,
         recipe=recipe,
         device=job.placement.device,
-        reporter=reporter,
+        reporter=job.reporter,
         zeros=zeros,
         baseline=baseline,
         variants=forms_to_measure(job, made),
@@ -99,8 +109,27 @@ def prune_and_export(
     write_report(directory.path, report, recipe=recipe.to_yaml())
     if report.ships is not None:
         _pack(directory, job.data, sign, recipe.export.targets)
-    tracking.finish(report)
     return report
+
+
+def prune_run(
+    recipe: Recipe,
+    directory: RunDirectory,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Run the job up to the sparse weights; the arguments are those of :func:`prune_and_export`.
+
+    Raises:
+        InputError: for input that cannot work, before anything is written.
+    """
+    job = open_job(recipe, directory, reporter, resume=resume, overwrite=overwrite)
+    with Tracking(job) as tracking:
+        job.watch = tracking.watch
+        prune_job(job)
+        tracking.finish()
 
 
 def _both(track: Watch, watch: Watch | None) -> Watch:
@@ -147,6 +176,11 @@ def prune_job(job: Job) -> None:
     """
     if job.recipe.prune.search is not None:
         raise InputError("prune.search is for `wfpipe search`: run that, or leave it out")
+    if job.setup.channels is not None and job.recipe.prune.target_speedup is not None:
+        raise InputError(
+            "pattern=channel meets a target_speedup by trials: run `wfpipe search "
+            "--pattern channel --target-speedup RATIO`, or give prune.max_macs"
+        )
     if (job.directory.path / SEARCH_FILE).exists():
         raise InputError(
             f"{str(job.directory.path)!r} holds a search: continue it with `wfpipe search "

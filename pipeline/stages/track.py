@@ -23,15 +23,26 @@ _COUNTS = ("step", "epoch")
 
 
 class Tracking:
-    """The trackers of one run; they begin with its first event, when the directory is there."""
+    """The trackers of one run; they begin with its first event, when the directory is there.
+
+    A block of ``with`` is the run: at its end they are closed, as failed where it raises. Of
+    several ranks, the first alone has any.
+    """
 
     def __init__(self, job: Job) -> None:
         """Raises InputError when the library of a tracker is missing."""
-        for name in job.recipe.run.track:
+        self._names = job.recipe.run.track if job.ranks.first else []
+        for name in self._names:
             find_library(name)
         self._job = job
         self._trackers: dict[str, Tracker] | None = None
         self._told = 0
+
+    def __enter__(self) -> Tracking:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._each(self._trackers or {}, lambda tracker: tracker.close(failed=error is not None))
 
     def watch(self, history: Sequence[Event]) -> None:
         """Tell the trackers of the events that are new; a continued run tells all of them again.
@@ -46,21 +57,21 @@ class Tracking:
             self._each(trackers, partial(_log, values, step))
         self._told = len(history)
 
-    def finish(self, report: Report) -> None:
-        """Tell the figures of the report, keep its files, and end the runs."""
+    def finish(self, report: Report | None = None) -> None:
+        """Keep the run's files, and tell the figures of its report where it has one."""
         trackers, directory = self._begun(), self._job.directory
         names = ("report.json", "report.html", "recipe.yaml")
         there = [file for name in names if (file := directory.path / name).is_file()]
-        values = final_figures(report)
-        self._each(trackers, partial(_log, values, self._told))
+        if report is not None:
+            self._each(trackers, partial(_log, final_figures(report), self._told))
         self._each(trackers, lambda tracker: tracker.keep(there))
-        self._each(trackers, lambda tracker: tracker.close())
 
     def _begun(self) -> dict[str, Tracker]:
         if self._trackers is None:
             recipe, path = self._job.recipe, self._job.directory.path
-            settings = flat(recipe)
-            self._trackers = {name: begin(name, path, settings) for name in recipe.run.track}
+            settings, self._trackers = flat(recipe), {}
+            for name in self._names:
+                self._trackers[name] = begin(name, path, settings)
         return self._trackers
 
     def _each(self, trackers: dict[str, Tracker], tell: Callable[[Tracker], None]) -> None:
@@ -96,6 +107,8 @@ def final_figures(report: Report) -> dict[str, float]:
     for name, model in (("dense", report.dense), ("pruned", report.pruned)):
         if model.accuracy is not None:
             values[f"final/{name}/accuracy"] = model.accuracy
+        for metric, score in model.metrics.items():
+            values[f"final/{name}/{metric}"] = score.value
         values[f"final/{name}/file_bytes"] = model.file_bytes
         for batch, latency in model.latency_ms.items():
             values[f"final/{name}/p50_ms_batch_{batch}"] = latency.p50

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from ...models.calling import spreading
 from ...support.errors import InputError
+from ...support.nests import each
+from ..data.structured import parts
 from ..pruning.criteria.criterion import Fisher, Update
 from ..pruning.criteria.registry import CRITERIA
 from ..pruning.gradients.bank import TensorBank
@@ -34,9 +36,10 @@ class Pruner:
     weights as :mod:`..pruning.step` does, and goes on to the next sparsity of a cubic schedule.
 
     Args:
-        model: the network, on the device of the batches; it is changed in place.
-        gradients: mini-batches of inputs and targets, as a list or loader that can be read again,
-            and the loss, from outputs and targets to their mean: ``(batches, loss)``.
+        model: the network, which is changed in place; it may be moved to another device later.
+        gradients: mini-batches, as a list or loader that can be read again, and the loss, from
+            outputs and targets to their mean: ``(batches, loss)``. A mini-batch is inputs and
+            targets, or a mapping with ``labels``.
         sparsity: pruned / total in the end.
         steps: number of prune steps.
         rows: N, gradients a step, one for each mini-batch; where there are fewer, they come again.
@@ -53,7 +56,7 @@ class Pruner:
     def __init__(
         self,
         model: nn.Module,
-        gradients: tuple[Iterable[Batch], Loss],
+        gradients: tuple[Iterable[Any], Loss],
         *,
         sparsity: float,
         steps: int = 1,
@@ -95,6 +98,11 @@ class Pruner:
         return sparsity(self.masks)
 
     @property
+    def done(self) -> int:
+        """The number of prune steps done."""
+        return self._done
+
+    @property
     def finished(self) -> bool:
         """Whether all steps are done."""
         return self._done == len(self._path)
@@ -107,6 +115,7 @@ class Pruner:
         """
         if self.finished:
             raise InputError(f"all {len(self._path)} prune steps are done")
+        self._follow()
         w = self._layout.flatten(self._weights)
         keep = torch.cat([mask.flatten() for mask in self.masks.values()])
         try:
@@ -123,6 +132,7 @@ class Pruner:
 
     def enforce(self) -> None:
         """Set every pruned weight to zero: call it after each step of the optimizer."""
+        self._follow()
         mask_weights(self._weights, self.masks)
 
     def state_dict(self) -> dict[str, Any]:
@@ -145,6 +155,12 @@ class Pruner:
         self._done = done
         self.enforce()
 
+    def _follow(self) -> None:
+        """Bring the masks to where the weights are now."""
+        self.masks = {
+            name: mask.to(self._weights[name].device) for name, mask in self.masks.items()
+        }
+
     def _evidence(self, keep: Tensor) -> Evidence:
         if self._method.need == "nothing":
             return Evidence(seed=self._done)
@@ -156,10 +172,11 @@ class Pruner:
         return Evidence(bank=TensorBank(G))
 
     def _over_and_over(self) -> Iterator[Batch]:
+        device = next(iter(self._weights.values())).device
         while True:
             empty = True
             for batch in self._batches:
                 empty = False
-                yield batch
+                yield each(lambda t: t.to(device), parts(batch, "gradients"))
             if empty:
                 raise InputError("gradients need at least one mini-batch, got none")

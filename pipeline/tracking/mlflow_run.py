@@ -25,8 +25,8 @@ class MlflowRun:
         for file in files:
             self._client.log_artifact(self._run, str(file))
 
-    def close(self) -> None:
-        self._client.set_terminated(self._run)
+    def close(self, *, failed: bool) -> None:
+        self._client.set_terminated(self._run, status="FAILED" if failed else "FINISHED")
 
 
 def open_mlflow(library: Any, directory: Path, settings: Mapping[str, str]) -> MlflowRun:

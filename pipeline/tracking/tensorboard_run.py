@@ -24,7 +24,7 @@ class TensorBoardRun:
             if file.suffix in (".json", ".md", ".yaml"):
                 self._writer.add_text(file.name, f"```\n{file.read_text(encoding='utf-8')}\n```")
 
-    def close(self) -> None:
+    def close(self, *, failed: bool) -> None:
         self._writer.close()
 
 

@@ -19,8 +19,8 @@ class Tracker(Protocol):
     def keep(self, files: Sequence[Path]) -> None:
         """Keep files of the finished run."""
 
-    def close(self) -> None:
-        """End the run; nothing is logged afterwards."""
+    def close(self, *, failed: bool) -> None:
+        """End the run, as one that failed or was interrupted where it was."""
 
 
 Opener = Callable[[Any, Path, Mapping[str, str]], Tracker]

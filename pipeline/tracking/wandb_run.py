@@ -24,8 +24,8 @@ class WandbRun:
             artifact.add_file(str(file))
         self._run.log_artifact(artifact)
 
-    def close(self) -> None:
-        self._run.finish()
+    def close(self, *, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
 
 
 def open_wandb(library: Any, directory: Path, settings: Mapping[str, str]) -> WandbRun:

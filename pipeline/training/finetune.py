@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from math import isfinite
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
 from ...support.errors import InputError
-from ...support.nests import Nest, each
-from ...support.nests import samples as count
+from ...support.nests import Nest, each, samples, taken
 from ...support.progress import Task
+from ..data.randomness import stream
+from ..data.source import Batches, Share, span_of
 from ..pruning.tensors.masks import Masks, Weights, mask_gradients, mask_optimizer, mask_weights
+from ..ranks.group import Ranks, alone
 from ..recipe.finetune import FinetuneSettings
 from ..runs.device import Placement
 from .distillation import Loss
 from .learning_rate import warmup_cosine
+from .replicas import Replica, replica
+
+Pair = tuple[Nest, Nest]
+"""Inputs and targets of a batch."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +39,31 @@ class Span:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Mean training loss, and the learning rate of the last step."""
+    """Mean training loss, the learning rate of the last step, and how each rank spent its time.
+
+    Args:
+        loss: mean over the samples.
+        lr: learning rate of the last step.
+        waiting: share of its time that each rank waited for data.
+    """
 
     loss: float
     lr: float
+    waiting: tuple[float, ...] = ()
+
+
+@dataclass
+class Within:
+    """How far an epoch has come: batches done, the sum of their losses, and their samples."""
+
+    batches: int = 0
+    loss: float = 0.0
+    samples: int = 0
 
 
 def train_epoch(
     module: nn.Module,
-    batches: Iterable[tuple[Nest, Nest]],
+    batches: Iterable[Pair],
     optimizer: torch.optim.Optimizer,
     loss: Loss,
     *,
@@ -49,41 +73,138 @@ def train_epoch(
     settings: FinetuneSettings,
     placement: Placement,
     task: Task,
+    ranks: Ranks | None = None,
+    within: Within | None = None,
+    on_batch: Callable[[Within], None] | None = None,
+    seed: int | None = None,
 ) -> EpochResult:
     """Train for one pass over ``batches``; pruned weights stay zero after every step.
 
     The masks are enforced on gradients before each optimizer step and on weights and optimizer
-    state after it.
+    state after it. Several ranks share each batch, and take the steps that one process takes.
+
+    Args:
+        module: the network, the same on every rank.
+        batches: inputs and targets of the whole pass, the same on every rank.
+        optimizer: over the parameters of ``module``.
+        loss: mean over the samples of a batch.
+        weights: the prunables by name.
+        masks: theirs, True = kept.
+        span: where the epoch lies in the run.
+        settings: the recipe's.
+        placement: of the network.
+        task: shows the progress.
+        ranks: the processes; None: this one alone.
+        within: where the epoch is continued; it is kept up to date.
+        on_batch: called after each step.
+        seed: fixes what is random in the network, by step and rank; None leaves it as it is.
 
     Raises:
         InputError: when the loss is not finite, naming the step, the learning rate and remedies.
     """
+    ranks, within, lr = ranks or alone(), within or Within(), settings.lr
     module.train()
-    total, samples, lr = 0.0, 0, settings.lr
-    for index, (inputs, targets) in enumerate(batches):
-        lr = settings.lr * warmup_cosine(span.first + index, span.total, span.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.zero_grad()
-        with placement.autocast():
-            inputs = placement.tensor(inputs)
-            outputs = each(_as_float32, module(inputs))
-            value_of = loss(inputs, outputs, placement.targets(targets))
-        value = value_of.item()
-        if not isfinite(value):
-            raise _diverged(value, span.first + index + 1, lr)
-        value_of.backward()  # type: ignore[no-untyped-call]
-        mask_gradients(weights, masks)
-        if settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(module.parameters(), settings.clip_norm)
-        optimizer.step()
-        mask_weights(weights, masks)
-        mask_optimizer(optimizer, weights, masks)
-        size = count(inputs)
-        total += value * size
-        samples += size
-        task.advance(size, note=f"loss {total / samples:.3f}")
-    return EpochResult(loss=total / max(1, samples), lr=lr)
+    clock = _Waiting()
+    with replica(module, ranks, sync_batchnorm=settings.sync_batchnorm) as copy:
+        for batch, share in clock.watch(_mine(batches, ranks, within.batches)):
+            step = span.first + within.batches
+            lr = settings.lr * warmup_cosine(step, span.total, span.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            if seed is not None:
+                torch.manual_seed(stream(seed, within.batches, ranks.rank))
+            optimizer.zero_grad()
+            summed = _gradients(copy, batch, share, loss, settings, placement)
+            if not isfinite(summed):
+                raise _diverged(summed, step + 1, lr)
+            mask_gradients(weights, masks)
+            if settings.clip_norm is not None:
+                nn.utils.clip_grad_norm_(module.parameters(), settings.clip_norm)
+            optimizer.step()
+            mask_weights(weights, masks)
+            mask_optimizer(optimizer, weights, masks)
+            within.batches += 1
+            within.loss += summed
+            within.samples += share.whole
+            task.advance(share.whole, note=f"loss {within.loss / within.samples:.3f}")
+            if on_batch is not None:
+                on_batch(within)
+    return EpochResult(within.loss / max(1, within.samples), lr, tuple(ranks.gather(clock.share())))
+
+
+def _gradients(
+    copy: Replica,
+    batch: Pair,
+    share: Share,
+    loss: Loss,
+    settings: FinetuneSettings,
+    placement: Placement,
+) -> float:
+    """Leave the gradient of the mean loss of a whole batch in the parameters of every rank.
+
+    The mean over ranks of R · n_r / n times the mean loss of n_r samples is that of all n.
+
+    Returns:
+        The sum of the losses of the whole batch.
+    """
+    ranks, summed = copy.ranks, 0.0
+    copy.norms.counts = share.mine > 0
+    count = max(1, min(settings.accumulate, share.whole // ranks.size))
+    inputs, targets = placement.tensor(batch[0]), placement.targets(batch[1])
+    pieces = _pieces(inputs, targets, count)
+    for number, (x, y) in enumerate(pieces, start=1):
+        size = samples(x) if share.mine else 0
+        with copy.gathering(last=number == len(pieces)):
+            with placement.autocast():
+                value = loss(x, each(_as_float32, copy.network(x)), y)
+            weight = ranks.size * size / share.whole
+            (value if weight == 1 else value * weight).backward()  # type: ignore[no-untyped-call]
+        summed += value.item() * size if size else 0.0
+    return float(ranks.sum(torch.tensor(summed, dtype=torch.float64)))
+
+
+def _pieces(inputs: Nest, targets: Nest, count: int) -> list[Pair]:
+    """Cut a batch into ``count`` pieces of almost one size."""
+    if count == 1:
+        return [(inputs, targets)]
+    ends = [samples(inputs) * piece // count for piece in range(count + 1)]
+    spans = [slice(begin, end) for begin, end in pairwise(ends)]
+    return [(taken(inputs, span), taken(targets, span)) for span in spans]
+
+
+def _mine(batches: Iterable[Pair], ranks: Ranks, done: int) -> Iterator[tuple[Pair, Share]]:
+    """Yield this rank's samples of each batch behind the first ``done``, and how many count."""
+    if isinstance(batches, Batches):
+        mine = batches.part(ranks.rank, ranks.size).after(done)
+        yield from zip(mine, mine.shares, strict=True)
+        return
+    for inputs, targets in islice(batches, done, None):
+        whole = samples(inputs)
+        span = span_of(whole, ranks.rank, ranks.size)
+        share = Share(span.stop - span.start, whole)
+        span = span if share.mine else slice(1)
+        yield (taken(inputs, span), taken(targets, span)), share
+
+
+class _Waiting:
+    """Measures which share of the time goes by until the next batch is there."""
+
+    def __init__(self) -> None:
+        self._begin, self._waited = perf_counter(), 0.0
+
+    def watch(self, batches: Iterator[tuple[Pair, Share]]) -> Iterator[tuple[Pair, Share]]:
+        """Yield the batches."""
+        while True:
+            begin = perf_counter()
+            batch = next(batches, None)
+            self._waited += perf_counter() - begin
+            if batch is None:
+                return
+            yield batch
+
+    def share(self) -> float:
+        """Return the share so far."""
+        return self._waited / max(1e-9, perf_counter() - self._begin)
 
 
 def _as_float32(tensor: Tensor) -> Tensor:

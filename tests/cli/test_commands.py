@@ -62,7 +62,10 @@ def test_the_report_has_the_keys_that_others_rely_on(run):
 
 def test_the_sparse_weights_load_as_weights_again(run, tmp_path):
     weights, out = run / "pruned.safetensors", tmp_path / "again"
-    result = wfpipe("prune", *QUICK, "--weights", weights, "--pattern", "2:4", "--out", out)
+    result = wfpipe(
+        "prune", *QUICK, "--weights", weights, "--pattern", "2:4", "--track", "tensorboard",
+        "--out", out,
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "pattern 2:4: holds in 2 of 2 layers" in result.stdout
 

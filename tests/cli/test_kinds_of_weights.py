@@ -23,9 +23,10 @@ class Net(nn.Module):
         self.frozen = nn.Linear(12, 12).requires_grad_(False)
         self.unused = nn.Linear(12, 30)
         self.head = nn.Linear(12, 10)
+        self.gate = nn.Parameter(torch.ones(8, 16))
 
     def forward(self, x):
-        x = self.lstm(x[:, 0] @ self.words)[0]
+        x = self.lstm(x[:, 0] @ self.words * self.gate)[0]
         return self.head(self.frozen(self.trunk(x).relu()).relu().mean(1))
 
 def build():
@@ -52,15 +53,16 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
 def test_the_gate_is_held_against_all_weights_of_the_file(job):
     run, code, said = job
     report = json.loads((run / "report.json").read_text())
-    total = 8 * 16 + 48 * (16 + 12) + 2 * 144 + 120
+    total = 8 * 16 + 48 * (16 + 12) + 2 * 144 + 120 + 8 * 16
     assert report["file_weights"] == total
     assert report["sparsity"] == pytest.approx(0.5, abs=1e-3)
-    assert report["file_sparsity"] == pytest.approx(0.5 * (1 - 120 / total), abs=1e-3)
-    assert report["stays_dense"] == [{"name": "head.weight", "weights": 120}]
+    assert report["file_sparsity"] == pytest.approx(0.5 * (1 - (120 + 8 * 16) / total), abs=1e-3)
+    dense = [{"name": "gate", "weights": 128}, {"name": "head.weight", "weights": 120}]
+    assert report["stays_dense"] == dense
     assert report["gates"][0]["got"] == pytest.approx(report["file_sparsity"])
     assert code == 3, said
+    assert "Without a zero: gate (128), head.weight (120)" in (run / "report.html").read_text()
     assert "min_sparsity: wanted at least 50.00 %" in said
-    assert "Without a zero: head.weight (120)" in (run / "report.html").read_text()
 
 
 def test_all_kinds_are_pruned_and_what_is_not_is_named(job):
@@ -73,6 +75,7 @@ def test_all_kinds_are_pruned_and_what_is_not_is_named(job):
     for words in (
         "folded WeightNorm into the weights of trunk",
         "stays dense: head.weight (120): prune.exclude",
+        "stays dense: gate (128): the network multiplies with it element by element",
         "stays dense: unused.weight (360): the network does not use it",
         "frozen (requires_grad=False): frozen.weight (144)",
     ):
@@ -82,6 +85,8 @@ def test_all_kinds_are_pruned_and_what_is_not_is_named(job):
 def test_the_package_is_right_though_a_gate_failed_and_resuming_fails_it_again(job):
     run, _, _ = job
     assert verify_package(run / "package.zip")
+    share = 100 * json.loads((run / "report.json").read_text())["file_sparsity"]
+    assert f"{share:.2f} % of all weights of the model" in (run / "MODEL_CARD.md").read_text()
     assert wfpipe("prune-and-export", "--out", run, "--resume").returncode == 3
 
 

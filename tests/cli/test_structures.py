@@ -91,6 +91,16 @@ def test_report_page_card_and_gates_speak_of_the_metric(run: Path) -> None:
         assert "accuracy is" not in text.lower()
 
 
+def test_validation_takes_the_task_that_the_file_states(run: Path) -> None:
+    result = wfpipe(
+        "validate", "run/model.onnx", "--against", "run/dense.onnx", "--data", "mine.py:data",
+        "--set", "validate.batches=1", "--set", "validate.runs=100", "--json", folder=run.parent,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    report = json.loads((run / "report.json").read_text())
+    assert json.loads(result.stdout)["pruned"]["metrics"] == report["pruned"]["metrics"]
+
+
 def test_package_verifies_and_runs_on_arrays_by_name(run: Path, tmp_path: Path) -> None:
     verified = wfpipe("verify", run / "package.zip")
     assert verified.returncode == 0, verified.stderr

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ....exporters.documents.preprocessing import ImageRules
 from ....support.errors import InputError
 from ....support.progress import Reporter
@@ -33,13 +31,8 @@ def decide_form(source: Source, settings: DataSettings, reporter: Reporter) -> F
         form = Form("features", None, reader.header(0)[1], reader.name(0))
         check_channels(form.shape, settings)
         return form
-    labels = np.unique(source.train.targets)
-    firsts = [
-        _first_readable(
-            reader, np.flatnonzero(source.train.targets == label), settings.skip_bad_images
-        )
-        for label in labels
-    ]
+    groups = source.train.groups()
+    firsts = [_first_readable(reader, group, settings.skip_bad_images) for group in groups]
     first, mode, shape = firsts[0]
     channels = _channels({mode for _, mode, _ in firsts}, shape, settings, reporter)
     if mode is not None:

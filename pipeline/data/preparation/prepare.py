@@ -11,7 +11,7 @@ import torch
 from ....support.errors import InputError
 from ....support.progress import Reporter
 from ..loader import Key
-from ..randomness import stream
+from ..randomness import permutation, stream
 from ..sources.arrays import ArrayReader
 from ..sources.image_folder import ImageFiles
 from ..sources.reading import BadImageError, Split, Values
@@ -70,17 +70,21 @@ def settle(split: Split, form: Form, part: str, rules: Rules, reporter: Reporter
 
 
 def _chosen(split: Split, part: str, rules: Rules, reporter: Reporter) -> Key:
-    count, classes = len(split.targets), len(np.unique(split.targets))
+    count = len(split.targets)
     if rules.limit is None or rules.limit >= count:
         if rules.limit is not None and rules.limit > count:
             reporter.detail(f"data.limit_{part} is {rules.limit}: all {count} samples are used")
         return np.arange(count, dtype=np.int64)
+    name = stream(rules.seed, f"limit-{part}")
+    if not split.classed:
+        return np.sort(permutation(name, count)[: rules.limit])
+    classes = len(np.unique(split.targets))
     if rules.limit < classes:
         raise InputError(
             f"data.limit_{part} must be at least the number of classes ({classes}), "
             f"got {rules.limit}"
         )
-    return stratified(split.targets, rules.limit, stream(rules.seed, f"limit-{part}"))
+    return stratified(split.targets, rules.limit, name)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of a reader: those numbered ``indices``, with their class indices ``targets``.
+    """Samples of a reader: those numbered ``indices``, with their ``targets``, samples first.
 
     ``cache`` holds all of them, read, where they fit in memory.
     """

@@ -55,7 +55,7 @@ class StructuredSamples:
             together = (self.reader.collate or default_collate)(read)
         except Exception as error:  # code of the user's raises anything
             raise InputError(f"samples of {what} cannot be put together: {brief(error)}") from error
-        inputs, targets = _parts(together, what)
+        inputs, targets = _nests(together, what)
         for tensor in (*tensors(inputs), *tensors(targets)):
             if tensor.shape[:1] != (len(positions),):
                 raise InputError(
@@ -81,24 +81,31 @@ class StructuredSamples:
         return StructuredSamples(self.reader, np.sort(self.indices[drawn]))
 
 
-def _parts(batch: Any, what: str) -> tuple[Nest, Nest]:
-    """Return inputs and targets of a batch: a pair, or a mapping in which targets have a name."""
+def parts(batch: Any, what: str) -> tuple[Any, Any]:
+    """Return inputs and targets of a batch: a pair, or a mapping in which targets have a name.
+
+    Raises:
+        InputError: when it is neither.
+    """
     if isinstance(batch, tuple | list) and len(batch) == 2:
-        inputs, targets = batch
-    elif hasattr(batch, "keys"):
+        return batch[0], batch[1]
+    if hasattr(batch, "keys"):
         key = next((key for key in TARGET_KEYS if key in batch.keys()), None)  # noqa: SIM118
         if key is None:
             raise InputError(
                 f"a batch of {what} is a mapping with {', '.join(map(str, batch.keys()))}: "
                 f"targets must be called one of {', '.join(TARGET_KEYS)}"
             )
-        inputs, targets = {k: batch[k] for k in batch.keys() if k != key}, batch[key]  # noqa: SIM118
-    else:
-        raise InputError(
-            f"a batch of {what} must be (inputs, targets), or a mapping with labels, "
-            f"got {type(batch).__name__}"
-        )
-    inputs, targets = plain(inputs), plain(targets)
+        return {k: batch[k] for k in batch.keys() if k != key}, batch[key]  # noqa: SIM118
+    raise InputError(
+        f"a batch of {what} must be (inputs, targets), or a mapping with labels, "
+        f"got {type(batch).__name__}"
+    )
+
+
+def _nests(batch: Any, what: str) -> tuple[Nest, Nest]:
+    """Return inputs and targets of a batch as nests of tensors on the CPU."""
+    inputs, targets = map(plain, parts(batch, what))
     if inputs is None or targets is None:
         raise InputError(f"a batch of {what} must hold tensors in inputs and targets")
     return each(_single, inputs), each(_single, targets)

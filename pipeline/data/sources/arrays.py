@@ -13,6 +13,8 @@ from numpy.lib import format as npy
 
 from ....support.errors import InputError
 from ....support.memory import available_memory, format_size
+from ...recipe.task import CLASSIFICATION, SEGMENTATION
+from .array_targets import target_types, targets_of
 from .reading import Item, Kind, Source, Split, Values, brief
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
@@ -46,17 +48,21 @@ class ArrayReader:
         return f"sample {index} of {self.part}"
 
 
-def open_npz(path: Path) -> Source:
+def open_npz(path: Path, task: str = CLASSIFICATION) -> Source:
     """Read the samples of an ``.npz`` file into memory.
 
     ``x_train`` and ``x_test`` are uint8 images (n, h, w) or (n, h, w, c), or floats of any shape
-    (n, ...), which become float32. ``y_train`` and ``y_test`` are integers ≥ 0. Arrays of objects
-    are refused, since reading them could run code.
+    (n, ...), which become float32. ``y_train`` and ``y_test`` are what the task takes, see
+    :mod:`.array_targets`. Arrays of objects are refused, since reading them could run code.
+
+    Args:
+        path: of the file.
+        task: kind of the task.
 
     Raises:
         InputError: when the file cannot be read or an array breaks one of these rules.
     """
-    arrays = _read(path)
+    arrays = _read(path, task)
     kind: Kind = "image" if arrays["x_train"].dtype == np.uint8 else "features"
     if (arrays["x_test"].dtype == np.uint8) != (kind == "image"):
         raise InputError(
@@ -67,28 +73,39 @@ def open_npz(path: Path) -> Source:
     for part in ("train", "test"):
         x, y = f"x_{part}", f"y_{part}"
         samples = _samples(arrays[x], f"{x} in {str(path)!r}")
-        targets = _targets(arrays[y], f"{y} in {str(path)!r}")
+        targets = targets_of(task, arrays[y], f"{y} in {str(path)!r}")
         if len(samples) != len(targets):
             raise InputError(
                 f"{x} has {len(samples)} samples and {y} has {len(targets)} in {str(path)!r}"
             )
-        splits[part] = Split(ArrayReader(samples, x), targets)
-    shapes = [arrays[name].shape[1:] for name in NAMES[::2]]
-    if shapes[0] != shapes[1]:
-        raise InputError(
-            f"samples must have one shape: x_train has {shapes[0]} and x_test {shapes[1]} in "
-            f"{str(path)!r}"
-        )
+        splits[part] = Split(ArrayReader(samples, x), targets, task == CLASSIFICATION)
+    _check_shapes(arrays, path, task)
     return Source(kind, splits["train"], splits["test"])
 
 
-def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _check_shapes(arrays: dict[str, npt.NDArray[Any]], path: Path, task: str) -> None:
+    for what, names in (("samples", NAMES[::2]), ("targets", NAMES[1::2])):
+        one, other = (arrays[name].shape[1:] for name in names)
+        if one != other:
+            raise InputError(
+                f"{what} must have one shape: {names[0]} has {one} and {names[1]} {other} in "
+                f"{str(path)!r}"
+            )
+    x, y = arrays["x_train"], arrays["y_train"]
+    if task == SEGMENTATION and x.dtype == np.uint8 and y.shape[1:] != x.shape[1:3]:
+        raise InputError(
+            f"y_train has a class for each of {y.shape[1:]} pixels and x_train images of "
+            f"{x.shape[1:3]} in {str(path)!r}"
+        )
+
+
+def _read(path: Path, task: str) -> dict[str, npt.NDArray[Any]]:
     """Read the four arrays, once their declared types and sizes are found in order."""
     try:
         if path.stat().st_size == 0:
             raise InputError(f"data file {str(path)!r} is empty")
         with zipfile.ZipFile(path) as archive:
-            _check_declared(archive, path)
+            _check_declared(archive, path, task)
             return {name: _member(archive, name) for name in NAMES}
     except InputError:
         raise
@@ -104,7 +121,7 @@ def _refuse(path: Path, error: Exception) -> NoReturn:
     raise InputError(f"data file {str(path)!r} is not a whole .npz file: {brief(error)}") from None
 
 
-def _check_declared(archive: zipfile.ZipFile, path: Path) -> None:
+def _check_declared(archive: zipfile.ZipFile, path: Path, task: str) -> None:
     missing = [name for name in NAMES if f"{name}.npy" not in archive.namelist()]
     if missing:
         held = ", ".join(sorted(archive.namelist())[:8]) or "nothing"
@@ -116,7 +133,7 @@ def _check_declared(archive: zipfile.ZipFile, path: Path) -> None:
             if version not in _HEADERS:
                 raise ValueError(f"{name} has the array format {version}")
             shape, _, dtype = _HEADERS[version](file)
-        _check_dtype(name, dtype, path)
+        _check_dtype(name, dtype, path, task)
         declared = dtype.itemsize * math.prod(shape)
         if declared > archive.getinfo(f"{name}.npy").file_size:
             raise ValueError(f"{name} is shorter than its shape {shape} says")
@@ -129,10 +146,11 @@ def _check_declared(archive: zipfile.ZipFile, path: Path) -> None:
         )
 
 
-def _check_dtype(name: str, dtype: np.dtype[Any], path: Path) -> None:
+def _check_dtype(name: str, dtype: np.dtype[Any], path: Path, task: str) -> None:
+    rule, kinds = target_types(task)
     wanted = {
         "x": ("uint8 images or floats", dtype == np.uint8 or dtype.kind == "f"),
-        "y": ("integers", dtype.kind in "iu"),
+        "y": (rule, dtype.kind in kinds),
     }
     what, fits = wanted[name[0]]
     if not fits:
@@ -174,14 +192,3 @@ def _images(array: npt.NDArray[Any], what: str) -> Values:
             f"(samples, height, width, channels) with 1 to {MOST_CHANNELS} channels"
         )
     return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-
-
-def _targets(array: npt.NDArray[Any], what: str) -> npt.NDArray[np.int64]:
-    if array.ndim != 1:
-        raise InputError(f"{what} has shape {array.shape}: it must be one class index per sample")
-    wrong = np.flatnonzero((array < 0) | (array > np.iinfo(np.int32).max))
-    if wrong.size:
-        raise InputError(
-            f"{what} must hold class indices from 0 on, got {array[wrong[0]]} at [{wrong[0]}]"
-        )
-    return array.astype(np.int64)

@@ -50,10 +50,20 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """The samples of a split and their class indices, Int[n]."""
+    """The samples of a split and their targets: class indices Int[n], unless the task has others.
+
+    ``classed`` says whether they are class indices.
+    """
 
     reader: Reader
-    targets: npt.NDArray[np.int64]
+    targets: npt.NDArray[Any]
+    classed: bool = True
+
+    def groups(self) -> list[npt.NDArray[np.int64]]:
+        """Return the positions of each class, in order; without classes those of all samples."""
+        if not self.classed:
+            return [np.arange(len(self.targets), dtype=np.int64)]
+        return [np.flatnonzero(self.targets == label) for label in np.unique(self.targets)]
 
 
 @dataclass(frozen=True)

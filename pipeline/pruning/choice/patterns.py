@@ -216,9 +216,7 @@ def _of_layer(
         rows = counts == count
         if bool(rows.any()):
             candidates = groups[rows][present[rows]].view(-1, count)
-            yield replace(
-                _chosen(rates, target, name, candidates, count - pattern.kept), turn=turn
-            )
+            yield replace(_chosen(rates, target, name, candidates, count - pattern.kept), turn=turn)
 
 
 def _chosen(rates: Rates, target: Tensor, name: str, candidates: Tensor, remove: int) -> Units:

@@ -21,12 +21,14 @@ class Rules:
         fixed: costs of what no group reaches.
         multiple: widths are multiples of this many channels once they are cut.
         least: share of its groups that every width keeps; one at least stays.
+        fewest: channels that every width keeps; one that has fewer is not cut.
     """
 
     costs: Mapping[str, float]
     fixed: float = 0.0
     multiple: int = 1
     least: float = 0.0
+    fewest: int = 1
 
 
 class _Sizes:
@@ -142,6 +144,6 @@ def _next(queue: Tensor, sizes: _Sizes, groups: Groups, rules: Rules, width: int
     each, length = sizes.times[width][name][axis], sizes.length((name, axis))
     for count in range(1, spare + 1):
         rest = length - count * each
-        if rest >= rules.multiple and rest % rules.multiple == 0:
+        if rest >= max(rules.multiple, rules.fewest) and rest % rules.multiple == 0:
             return count
     return 0

@@ -67,7 +67,8 @@ def sort_weights(
     """Tell the weights that are pruned from those that stay dense, in network order.
 
     Weights are the matrix-shaped parameters of convolutions, linear, bilinear and recurrent layers
-    and attention, and those that a user's own module multiplies with. A weight that several layers
+    and attention, and those that a user's own module multiplies with; those that it multiplies with
+    element by element are weights that stay dense. A weight that several layers
     share appears once, under its first name. The table of an embedding, also where a layer shares
     it, is pruned where ``include`` has its name in full.
 
@@ -158,7 +159,7 @@ def _axes(layer: nn.Module) -> Axes:
 def _matrices(module: nn.Module, uses: Uses | None) -> dict[str, _Weight]:
     """Return the weights by name; of names that one weight has, the first."""
     found: dict[int, _Weight] = {}
-    own = {} if uses is None else {**uses.multiplied, **dict.fromkeys(uses.computed, 1)}
+    own = set() if uses is None else {*uses.multiplied, *uses.computed, *uses.scaling}
     for path, layer in module.named_modules():
         for local, value in layer.named_parameters(recurse=False):
             name = f"{path}.{local}" if path else local
@@ -180,6 +181,8 @@ def _unfit(name: str, uses: Uses) -> str | None:
     """Return why a weight cannot be pruned, or None."""
     if name in uses.multiplied or name in uses.looked_up:
         return None
+    if name in uses.scaling:
+        return "the network multiplies with it element by element, which zeros do not make faster"
     if name in uses.seen:
         return (
             "forward multiplies with what is computed from it (weight standardisation is such), "

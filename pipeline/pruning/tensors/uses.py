@@ -28,6 +28,7 @@ _PRODUCTS = {
 }  # fmt: skip
 _LOOKING_UP = {"embedding", "embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"}
 _LOOKING_UP |= {"index", "index_select", "gather"}
+_SCALING = {"mul", "mul_"}
 _MOVES = {
     "t", "transpose", "permute", "numpy_T", "view", "_unsafe_view", "reshape", "_reshape_alias",
     "clone", "contiguous", "expand", "slice", "select", "narrow", "unsqueeze", "squeeze", "detach",
@@ -45,12 +46,14 @@ class Uses:
             it is known, else 1.
         computed: matrices that a tensor is computed from which products take.
         looked_up: tables that rows are taken from.
+        scaling: matrices that values of the network are multiplied with element by element.
         seen: all that any operation took.
     """
 
     multiplied: Mapping[str, int] = field(default_factory=dict)
     computed: frozenset[str] = frozenset()
     looked_up: frozenset[str] = frozenset()
+    scaling: frozenset[str] = frozenset()
     seen: frozenset[str] = frozenset()
 
 
@@ -67,6 +70,7 @@ def watch_uses(module: nn.Module, run: Callable[[], object]) -> Uses:
         dict(watch.multiplied),
         frozenset(watch.computed),
         frozenset(watch.looked_up),
+        frozenset(watch.scaling),
         frozenset(watch.seen),
     )
 
@@ -85,6 +89,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.multiplied: dict[str, int] = {}
         self.computed: set[str] = set()
         self.looked_up: set[str] = set()
+        self.scaling: set[str] = set()
         self.seen: set[str] = set()
         self._parameters = dict(module.named_parameters())
         places = [*self._parameters.items(), *((None, b) for b in module.buffers())]
@@ -108,6 +113,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.seen |= origin.names
                 self._take(name, args, tensor, origin)
         known = [origin for origin in origins if origin is not None]
+        if name in _SCALING and len(known) < len(origins):
+            self.scaling |= {n for o in known if o.moved for n in o.names if self._is_matrix(n)}
         for output in tree_leaves(result):
             if isinstance(output, Tensor):
                 self._computed.pop(output, None)
@@ -116,6 +123,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     moved = name in _MOVES and all(origin.moved for origin in known)
                     self._computed[output] = _Origin(names, moved)
         return result
+
+    def _is_matrix(self, name: str) -> bool:
+        return sum(length > 1 for length in self._parameters[name].shape) > 1
 
     def _origin(self, tensor: Tensor) -> _Origin | None:
         """Return what a constant holds; None where a tensor depends on the inputs."""

@@ -62,25 +62,25 @@ class Channels:
         try:
             choose(losses, self.groups, self.rules, everything, (1 - amount) * self.dense)
         except ValueError:
-            least = _least(losses, self)
             raise InputError(
-                f"{what} cannot be met: whole channels leave at least {100 * least:.3g} %; see "
-                "prune.channel_multiple, prune.min_kept, prune.include and prune.exclude"
+                f"{what} cannot be met: whole channels leave at least "
+                f"{100 * self.least(module):.3g} %; see prune.channel_multiple, "
+                "prune.channel_least, prune.min_kept, prune.include and prune.exclude"
             ) from None
 
-
-def _least(losses: Tensor, channels: Channels) -> float:
-    """Return the least share of the costs that can be left."""
-    groups, low, high = channels.groups, 0.0, 1.0
-    everything = torch.ones(groups.count, dtype=torch.bool)
-    for _ in range(12):
-        middle = (low + high) / 2
-        try:
-            choose(losses, groups, channels.rules, everything, middle * channels.dense)
-            high = middle
-        except ValueError:
-            low = middle
-    return high
+    def least(self, module: nn.Module) -> float:
+        """Return the least share of the costs that can be left, to four digits."""
+        groups, low, high = self.groups, 0.0, 1.0
+        losses = squares({n: p.cpu() for n, p in self.parameters(module).items()}, groups)
+        everything = torch.ones(groups.count, dtype=torch.bool)
+        while high - low > 1e-4:
+            middle = (low + high) / 2
+            try:
+                choose(losses, groups, self.rules, everything, middle * self.dense)
+                high = middle
+            except ValueError:
+                low = middle
+        return high
 
 
 def find_channels(
@@ -169,7 +169,9 @@ def _rules(
 ) -> tuple[Rules, float]:  # fmt: skip
     """Return what groups free, in MACs or in weights, and that of the dense network."""
     layers = find_prunables(module)
-    rules = Rules({}, 0.0, settings.channel_multiple, settings.min_kept)
+    rules = Rules(
+        {}, 0.0, settings.channel_multiple, settings.min_kept, settings.channel_least
+    )  # fmt: skip
     if settings.sparsity is None:
         costs = weight_costs(module, layers, inputs)
         total = total_macs(module, inputs)

@@ -46,7 +46,7 @@ def find_groups(
     def taken(node: Node) -> Any:
         if node not in found:
             name = graph.names.get(node)
-            if name is None or name not in tensors:
+            if name is None or name not in tensors or _counts(tensors[name]):
                 found[node] = nothing(node)
             elif name in layers:
                 found[node] = torch.zeros((), dtype=torch.int64).expand(tensors[name].shape)
@@ -71,6 +71,11 @@ def find_groups(
             walk.labels.fix(labels)
     part = _settle(walk, [v for v in found.values() if isinstance(v, Tensor)])
     return _groups(walk, part, tensors)
+
+
+def _counts(tensor: Tensor) -> bool:
+    """Tell whether a tensor is of integers: places and numbers, which never vanish."""
+    return not tensor.is_floating_point() and not tensor.is_complex() and tensor.dtype != torch.bool
 
 
 def _settle(walk: Walk, values: list[Tensor]) -> Tensor:

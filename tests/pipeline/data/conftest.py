@@ -78,8 +78,10 @@ OpenData = Callable[..., Data]
 def open_with(recorder: Recorder) -> OpenData:
     """Open data with settings given by keyword."""
 
-    def open_it(source: object, *, seed: int = 0, **settings: object) -> Data:
+    def open_it(
+        source: object, *, seed: int = 0, task: str = "classification", **settings: object
+    ) -> Data:
         values = DataSettings.model_validate({"source": str(source), **settings})
-        return open_data(values, seed=seed, reporter=recorder)
+        return open_data(values, task=task, seed=seed, reporter=recorder)
 
     return open_it

@@ -12,10 +12,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 
-from wfpipe.pipeline.ranks.start import join, leave
+from wfpipe.pipeline.ranks.start import join
 
 _TIMEOUT = 60
 
@@ -65,8 +64,8 @@ def _run(
     files = dist.FileStore(str(store), size)
     dist.init_process_group("gloo", store=files, rank=rank, world_size=size)
     try:
-        answer = "", function(join(torch.device("cpu")), *arguments)
+        answer = "", function(join(), *arguments)
     except BaseException:
         answer = traceback.format_exc(), None
     pipe.send_bytes(pickle.dumps(answer))  # plain: tensors would be shared with a process that ends
-    leave()
+    dist.destroy_process_group()

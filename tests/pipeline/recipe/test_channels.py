@@ -31,6 +31,12 @@ def test_recipe_that_is_written_is_read_as_the_same(values):
     assert resolve(recipe.to_dict()) == recipe
 
 
+def test_target_of_time_is_left_to_a_search_and_plans_no_kernels():
+    recipe = settings(target_speedup=2)
+    assert (recipe.prune.allocation, recipe.prune.max_macs) == ("global", 0.5)
+    assert recipe.export == settings().export
+
+
 def test_second_pattern_has_settings_of_its_own():
     assert settings(then="2:4").prune.afterwards().sparsity == 0.5
     later = settings(then="unstructured", then_sparsity=0.8, channel_multiple=4).prune.afterwards()
@@ -52,6 +58,7 @@ def test_second_pattern_has_settings_of_its_own():
         ({"then": "channel"}, "then must be"),
         ({"then_sparsity": 0.5}, "then_sparsity needs then"),
         ({"pattern": "2:4", "channel_multiple": 8}, "channel_multiple needs pattern=channel"),
+        ({"pattern": "2:4", "channel_least": 8}, "channel_least needs pattern=channel"),
         ({"pattern": "unstructured", "then": "2:4"}, "then needs pattern=channel"),
         ({"pattern": "unstructured", "max_macs": 0.5}, "max_macs needs allocation=flops"),
     ],

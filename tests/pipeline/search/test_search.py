@@ -132,6 +132,19 @@ def test_a_target_in_macs_is_met_and_the_most_accurate_sharing_is_chosen(tmp_pat
     assert chosen.accuracy == max(t.accuracy or 0.0 for t in result.trials)
 
 
+def test_a_target_in_macs_is_met_by_whole_channels(tmp_path):
+    recipe = quick(
+        prune={"search.target_macs": 0.5, "pattern": "channel", "gradients": 4},
+        gates={"max_accuracy_drop": 99},
+    )
+    result = search(recipe, RunDirectory(tmp_path / "out"), Silent())
+    (only,) = result.trials
+    assert (result.varied, only.value, only.outcome) == ("prune.max_macs", 0.5, "holds")
+    assert only.macs is not None
+    assert 0.4 < only.macs <= 0.5
+    assert "max macs 0.5" in result.why
+
+
 def test_a_target_of_time_out_of_reach_ends_the_search_with_what_is_reachable(tmp_path):
     if library_path() is None:
         pytest.skip(why_missing())

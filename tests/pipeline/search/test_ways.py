@@ -5,7 +5,9 @@ import math
 import pytest
 
 from wfpipe.exporters.documents.search import Trial
+from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.recipe.recipe import Recipe
+from wfpipe.pipeline.search.channel_ways import ChannelsToMacs, ChannelsToSpeed, FewestMacs
 from wfpipe.pipeline.search.ways import MostSparsity, MostSpeed, ToMacs, ToSpeed, Way, trial_recipe
 from wfpipe.tests.exporters.search_samples import stopped, targets, trial, unreachable
 
@@ -102,6 +104,45 @@ def test_a_target_in_macs_is_shared_in_three_ways():
     assert [t.value for t in trials] == [1.0, 0.5, 0.0]
 
 
+def small(number: int, share: float, factor: float, power: float) -> Trial:
+    speed = factor * share**-power
+    return trial(number, share, 99.0, sparsity=0.5, speedup=speed, latency_ms=5.0 / speed)
+
+
+@pytest.mark.parametrize("limit", [0.94, 0.61, 0.5, 0.23, 0.13])
+def test_the_least_share_of_the_macs_that_holds_is_found_to_five_percent(limit):
+    trials = hunt(
+        FewestMacs(0.5, 0.1),
+        lambda number, s: trial(number, s, 99.0) if s >= limit else stopped(number, s, 90.0),
+    )
+    assert trials[0].value == 0.5
+    best = min(t.value for t in trials if t.accurate)
+    assert limit <= best < 1.052 * limit
+    assert len(trials) <= 8
+
+
+@pytest.mark.parametrize(("factor", "power"), [(1.0, 1.0), (0.9, 0.6), (1.1, 1.2)])
+def test_channels_go_until_the_measured_time_is_on_target(factor, power):
+    way = ChannelsToSpeed(targets(latency_ms=3.0), 5 / 3, 0.05)
+    last = hunt(way, lambda number, share: small(number, share, factor, power))[-1]
+    assert last.latency_ms is not None
+    assert 3.0 / 1.05 <= last.latency_ms <= 3.0
+
+
+def test_a_target_of_time_that_channels_cannot_reach_ends_with_the_least_they_leave():
+    trials = hunt(
+        ChannelsToSpeed(targets(speedup=4.0), 4.0, 0.4),
+        lambda number, share: small(number, share, 1.0, 1.0),
+    )
+    assert min(t.value for t in trials) == 0.4
+    assert len(trials) <= 2
+
+
+def test_a_target_in_macs_is_one_trial_of_channels():
+    way = ChannelsToMacs(0.4)
+    assert [t.value for t in hunt(way, lambda n, share: trial(n, share, 99.0))] == [0.4]
+
+
 def test_a_trial_is_a_plain_run_with_the_value_in_place():
     recipe = Recipe.model_validate(
         {"prune": {"search": {"target_latency_ms": 3}}, "gates": {"max_accuracy_drop": 1}}
@@ -115,6 +156,10 @@ def test_a_trial_is_a_plain_run_with_the_value_in_place():
     assert made.export.pick == "most-accurate"
     assert made.gates.max_latency_ms == 3.0
     assert made.gates.max_accuracy_drop == 1.0
+    channels = resolve({"prune": {"pattern": "channel", "target_speedup": 2}})
+    made = trial_recipe(channels, ChannelsToSpeed(targets(speedup=2.0), 2.0, 0.1), 0.45, "fastest")
+    assert (made.prune.max_macs, made.prune.target_speedup) == (0.45, None)
+    assert (made.gates.min_speedup, made.export.pick) == (2.0, channels.export.pick)
     made = trial_recipe(recipe, MostSparsity(0.9, 0.99), 0.8, "smallest")
     assert (made.prune.sparsity, made.export.variants, made.export.pick) == (0.8, [], None)
     made = trial_recipe(recipe, ToMacs(0.4), 0.5, "smallest")

@@ -31,11 +31,10 @@ class Share:
 
     higher_is_better = False
 
-    def __init__(self) -> None:
-        self.wrong = self.count = 0
+    wrong = count = 0
 
     def reset(self) -> None:
-        self.__init__()
+        self.wrong = self.count = 0
 
     def update(self, outputs: Any, targets: Any) -> None:
         self.wrong += int((outputs.argmax(1) != targets).sum())

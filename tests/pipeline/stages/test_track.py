@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from wfpipe.exporters.documents.report import Report
+from wfpipe.pipeline.ranks.group import alone
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.stages import track
 from wfpipe.pipeline.stages.track import Tracking
+from wfpipe.support.errors import InputError
 from wfpipe.support.progress import Silent
 from wfpipe.tests.exporters.package_samples import make_report
 
@@ -23,7 +25,7 @@ class Kept:
         self.fails_at = fails_at
         self.told: list[tuple[int, dict[str, float]]] = []
         self.files: list[str] = []
-        self.closed = False
+        self.closed: bool | None = None
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         if step >= self.fails_at:
@@ -33,8 +35,8 @@ class Kept:
     def keep(self, files: Sequence[Path]) -> None:
         self.files = [file.name for file in files]
 
-    def close(self) -> None:
-        self.closed = True
+    def close(self, *, failed: bool) -> None:
+        self.closed = failed
 
 
 class Warned(Silent):
@@ -71,6 +73,7 @@ def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good: Kept, bad: Kept) 
         recipe=resolve({"run": {"track": "tensorboard,wandb"}}),
         directory=types.SimpleNamespace(path=tmp_path),
         state=types.SimpleNamespace(masks={"conv": torch.tensor([True, False])}),
+        ranks=alone(),
         reporter=Warned(),
     )
 
@@ -101,11 +104,38 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
 def test_the_report_is_told_and_kept(job: Any, good: Kept, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{}")
     (tmp_path / "recipe.yaml").write_text("")
-    tracking, made = Tracking(job), make_report()
+    made = make_report()
     assert isinstance(made, Report)
-    tracking.finish(made)
+    with Tracking(job) as tracking:
+        tracking.finish(made)
     ((_, values),) = good.told
     assert values["final/pruned/accuracy"] == made.pruned.accuracy
     assert values["final/sparsity"] == made.sparsity
     assert good.files == ["report.json", "recipe.yaml"]
+    assert good.closed is False
+
+
+def test_a_run_that_ends_early_is_closed_as_failed(job: Any, good: Kept, bad: Kept) -> None:
+    def interrupted() -> None:
+        with Tracking(job) as tracking:
+            tracking.watch(EVENTS[:1])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert good.closed
+    assert bad.closed
+
+
+def test_what_began_is_closed_when_another_tracker_cannot_begin(
+    job: Any, good: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(name: str, path: Path, settings: Mapping[str, str]) -> Kept:
+        if name == "wandb":
+            raise InputError("no account")
+        return good
+
+    monkeypatch.setattr(track, "begin", begin)
+    with pytest.raises(InputError), Tracking(job) as tracking:
+        tracking.watch(EVENTS[:1])
     assert good.closed

@@ -17,7 +17,7 @@ def test_figures_recipe_and_report_are_in_the_event_files(tmp_path: Path) -> Non
     tracker.log({"loss": 2.5, "sparsity/conv": 0.25}, 0)
     tracker.log({"loss": 1.5}, 3)
     tracker.keep([tmp_path / "report.json"])
-    tracker.close()
+    tracker.close(failed=False)
     read = EventAccumulator(str(tmp_path / "tensorboard"))
     read.Reload()
     assert [(event.step, event.value) for event in read.Scalars("loss")] == [(0, 2.5), (3, 1.5)]

@@ -35,7 +35,7 @@ def test_mlflow_gets_a_run_with_parameters_metrics_and_files(
     tracker = begin("mlflow", tmp_path / "demo", {"prune.sparsity": "0.5", "long": "x" * 900})
     tracker.log({"loss": 2.5}, 3)
     tracker.keep([tmp_path / "report.json"])
-    tracker.close()
+    tracker.close(failed=True)
     client.create_experiment.assert_called_once_with("wfpipe")
     client.create_run.assert_called_once_with("7", run_name="demo")
     assert [call.args for call in client.log_param.call_args_list] == [
@@ -44,7 +44,7 @@ def test_mlflow_gets_a_run_with_parameters_metrics_and_files(
     ]
     client.log_metric.assert_called_once_with("r", "loss", 2.5, step=3)
     client.log_artifact.assert_called_once_with("r", str(tmp_path / "report.json"))
-    client.set_terminated.assert_called_once_with("r")
+    client.set_terminated.assert_called_once_with("r", status="FAILED")
 
 
 def test_an_experiment_of_mlflow_that_is_there_is_taken(
@@ -69,7 +69,7 @@ def test_wandb_gets_a_run_with_settings_figures_and_an_artefact(
     tracker = begin("wandb", tmp_path / "demo", {"prune.sparsity": "0.5"})
     tracker.log({"loss": 2.5}, 3)
     tracker.keep([tmp_path / "report.json"])
-    tracker.close()
+    tracker.close(failed=False)
     init.assert_called_once_with(
         project="wfpipe",
         name="demo",
@@ -80,7 +80,7 @@ def test_wandb_gets_a_run_with_settings_figures_and_an_artefact(
     make.assert_called_once_with("run-abc", type="report")
     artifact.add_file.assert_called_once_with(str(tmp_path / "report.json"))
     run.log_artifact.assert_called_once_with(artifact)
-    run.finish.assert_called_once_with()
+    run.finish.assert_called_once_with(exit_code=0)
 
 
 def test_a_library_that_is_missing_or_fails_is_named_with_the_remedy(

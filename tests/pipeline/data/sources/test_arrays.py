@@ -101,7 +101,7 @@ WRONG = {
     "no values": ({"x_train": np.ones(6), "x_test": np.ones(3)}, r"\(samples, values, \.\.\.\)"),
     "a number": ({"x_train": np.float64(1), "x_test": np.float64(1)}, r"has shape \(\)"),
     "float labels": ({"y_train": np.ones(6)}, r"y_train .* must hold integers, got float64"),
-    "one label": ({"y_train": np.int64(1)}, r"one class index per sample"),
+    "one label": ({"y_train": np.int64(1)}, "one target for each sample"),
     "negative label": ({"y_test": np.array([0, -1, 1])}, r"from 0 on, got -1 at \[1\]"),
     "absurd label": ({"y_test": np.array([0, 1, 2**63], np.uint64)}, r"got 9223372036854775808"),
     "one-hot labels": ({"y_train": np.eye(6, dtype=int)}, r"one class index per sample"),

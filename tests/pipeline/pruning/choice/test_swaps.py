@@ -53,7 +53,8 @@ def test_exchange_scores_are_the_joint_losses_of_single_changes(problem_):
 @given(problem_=problems)
 def test_the_loss_only_falls_and_counts_stay(problem_):
     G, w, keep = problem(*problem_)
-    found = exchange(woodfisher(G), w, keep, torch.ones_like(keep), rounds=10, layout=LAYOUT, within="network"
+    found = exchange(
+        woodfisher(G), w, keep, torch.ones_like(keep), rounds=10, layout=LAYOUT, within="network"
     )
     assert int(found.keep.sum()) == 6
     assert joint_loss(G, w, found.keep) <= joint_loss(G, w, keep) * (1 + 1e-6)
@@ -66,7 +67,8 @@ def test_the_loss_only_falls_and_counts_stay(problem_):
 def test_without_correlations_any_mask_leads_to_the_best(problem_):
     G, w, keep = problem(*problem_)
     criterion = woodfisher(G, block=1)
-    found = exchange(criterion, w, keep, torch.ones_like(keep), rounds=10, layout=LAYOUT, within="network"
+    found = exchange(
+        criterion, w, keep, torch.ones_like(keep), rounds=10, layout=LAYOUT, within="network"
     )
     best = torch.zeros_like(keep)
     best[criterion.scores(w).topk(6).indices] = True

@@ -50,7 +50,15 @@ def test_every_width_keeps_its_share():
         assert int(found[GROUPS.widths == width].sum()) >= 2
 
 
-@pytest.mark.parametrize("rules", [Rules(COSTS, least=0.9), Rules(COSTS, multiple=8)])
+def test_no_width_is_cut_below_the_fewest_channels():
+    found = choose(LOSSES, GROUPS, Rules(COSTS, fewest=2), ALL, 48.0)
+    for axis in GROUPS.produced:
+        assert int(GROUPS.kept(found)[axis].sum()) >= 2
+
+
+@pytest.mark.parametrize(
+    "rules", [Rules(COSTS, least=0.9), Rules(COSTS, multiple=8), Rules(COSTS, fewest=8)]
+)
 def test_what_cannot_be_left_is_an_error_with_the_least_that_can(rules):
     with pytest.raises(ValueError, match="at least 92 is left"):
         choose(LOSSES, GROUPS, rules, ALL, 20.0)

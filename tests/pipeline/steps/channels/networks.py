@@ -164,6 +164,55 @@ class Attention(nn.Module):
         return self.last((x + self.b(F.gelu(self.a(x)))).mean(1))
 
 
+class Counted(Attention):
+    """The same, its heads counted by a number that the block holds."""
+
+    def __init__(self) -> None:
+        super().__init__(fused=True)
+        self.num_heads = 4
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2) + self.place
+        n, tokens, _ = x.shape
+        q, k, v = (
+            self.qkv(self.norm(x)).view(n, tokens, 3, self.num_heads, 4).permute(2, 0, 3, 1, 4)
+        )
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        return self.last((x + self.out(y.reshape(n, tokens, -1))).mean(1))
+
+
+class Ready(Attention):
+    """The same with PyTorch's own layer of attention."""
+
+    def __init__(self) -> None:
+        super().__init__(fused=True)
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2) + self.place
+        y = self.norm(x)
+        return self.last((x + self.attention(y, y, y, need_weights=False)[0]).mean(1))
+
+
+class Chosen(Net):
+    """Places in an embedding that are gathered from a buffer of numbers, as BERT does."""
+
+    kinds: torch.Tensor
+    places: torch.Tensor
+
+    def build(self, width: int) -> int:
+        self.register_buffer("kinds", torch.arange(6)[None] % 2)
+        self.register_buffer("places", torch.arange(6)[None])
+        self.embedding, self.a = nn.Embedding(2, width), nn.Conv2d(width, 6, 1)
+        return 6
+
+    def middle(self, x):
+        kinds = torch.gather(
+            self.kinds.expand(len(x), -1), 1, self.places[:, :4].expand(len(x), -1)
+        )
+        return self.a(x + self.embedding(kinds).mean(1)[:, :, None, None])
+
+
 class Normed(Net):
     def build(self, width: int) -> int:
         self.norm, self.slope = nn.GroupNorm(4, width), nn.PReLU(width)

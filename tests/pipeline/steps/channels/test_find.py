@@ -25,6 +25,9 @@ WIDTHS = {
     (n.Padded,): [8],
     (n.Attention, True): [4, 24],
     (n.Attention, False): [4, 24],
+    (n.Counted,): [4],
+    (n.Ready,): [4],
+    (n.Chosen,): [8, 6],
 }
 
 

@@ -1,0 +1,30 @@
+"""What torchrun says to the processes that it starts."""
+
+from __future__ import annotations
+
+import os
+
+
+def many() -> bool:
+    """Tell whether this process is one of several of a job."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def rank_here() -> int:
+    """Return the number of this process among those of its job."""
+    return int(os.environ.get("RANK", "0")) if many() else 0
+
+
+def started() -> int:
+    """Return how many processes the job has."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def attempt() -> int:
+    """Return how often torchrun has started the job again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def may_restart() -> bool:
+    """Tell whether torchrun starts the job again when a rank fails."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0

@@ -1,0 +1,61 @@
+"""A network that several ranks train, each on its samples of a batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..ranks.group import Ranks
+from .sync_batchnorm import Synchronised, synchronised
+
+
+@dataclass(frozen=True)
+class Replica:
+    """The network as it is called in training, and its batch norms."""
+
+    network: nn.Module
+    norms: Synchronised
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that share each batch."""
+        return self.norms.ranks
+
+    def gathering(self, last: bool) -> AbstractContextManager[object]:
+        """Return the context of a piece of a batch; after the ``last``, gradients are averaged."""
+        if last or not isinstance(self.network, DistributedDataParallel):
+            return nullcontext()
+        return self.network.no_sync()
+
+
+@contextmanager
+def replica(module: nn.Module, ranks: Ranks, *, sync_batchnorm: bool) -> Iterator[Replica]:
+    """Let ranks train copies of a network as one: gradients are averaged over them.
+
+    Args:
+        module: the network; rank 0's values are given to all.
+        ranks: the processes.
+        sync_batchnorm: whether batch norm sees the samples of all ranks. Else it sees this rank's,
+            and rank 0's running statistics count.
+    """
+    norms = synchronised(module, ranks) if sync_batchnorm else nullcontext(Synchronised(ranks))
+    with norms as state:
+        if ranks.size == 1:
+            yield Replica(module, state)
+            return
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+            # With the search for unused parameters, sums are put together the same way from the
+            # first step on, also in a run that was continued: to the same bit.
+            network = DistributedDataParallel(
+                module, find_unused_parameters=True, broadcast_buffers=not sync_batchnorm
+            )
+            yield Replica(network, state)
+        if not sync_batchnorm:
+            for buffer in module.buffers():
+                ranks.copy_from(buffer)
