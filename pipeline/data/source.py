@@ -15,6 +15,7 @@ from ...support.errors import InputError
 from ...support.memory import available_memory
 from ...support.nests import Nest, tensors
 from ...support.progress import Reporter
+from ..ranks.environment import on_this_machine
 from ..recipe.data import DataSettings
 from ..recipe.task import CLASSIFICATION
 from .loader import Key
@@ -294,10 +295,10 @@ def _settled(
 
 
 def _budget(source: Source) -> int:
-    """Return how many bytes of decoded images may be kept."""
+    """Return how many bytes of decoded images this process may keep."""
     budget = int(available_memory() * CACHE_SHARE)
     large = len(source.train.targets) + len(source.test.targets) > LARGE
-    return min(budget, LARGE_CACHE) if large else budget
+    return (min(budget, LARGE_CACHE) if large else budget) // on_this_machine()
 
 
 def _structured(source: Source, settings: DataSettings, seed: int) -> Data:
