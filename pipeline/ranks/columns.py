@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
@@ -43,6 +43,25 @@ def share_out(sizes: Sequence[int], steps: Sequence[int], ranks: int) -> tuple[i
             f"among {ranks} ranks: start fewer"
         )
     return tuple(cuts)
+
+
+def holders(sizes: Sequence[int], cuts: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the ranks that own columns of each layer.
+
+    Args:
+        sizes: weights of each layer.
+        cuts: from :func:`share_out`.
+    """
+    return [
+        tuple(range(bisect_right(cuts, low) - 1, bisect_left(cuts, high)))
+        for low, high in pairwise(accumulate(sizes, initial=0))
+    ]
+
+
+def partly_shared(sizes: Sequence[int], cuts: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the sets of several ranks, but not all, that own columns of one layer, each once."""
+    found = dict.fromkeys(holders(sizes, cuts))
+    return [ranks for ranks in found if 1 < len(ranks) < len(cuts) - 1]
 
 
 def _cut(ends: Sequence[int], steps: Sequence[int], ideal: float, slack: float) -> int:

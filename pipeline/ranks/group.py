@@ -60,12 +60,14 @@ class Ranks:
         dist.all_gather_object(found, value, group=self.group)
         return found
 
-    def among(self, ranks: Sequence[int]) -> Ranks:
-        """Return some of the ranks, of which this is one, for sums and objects alone.
+    def among(self, ranks: Sequence[int]) -> Ranks | None:
+        """Return some of the ranks, for sums and objects alone; None where this is none of them.
 
-        All of them call it, in the same order as other such calls; the others do not.
+        All ranks call it: PyTorch's groups that overlap cannot be made by their members alone.
         """
-        group = dist.new_group([*ranks], use_local_synchronization=True)
+        group = dist.new_group([*ranks])
+        if self.rank not in ranks:
+            return None
         return Ranks([*ranks].index(self.rank), len(ranks), group=group)
 
     def broadcast(self, value: T, source: int = 0) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from torch import Tensor
@@ -18,11 +19,18 @@ class Sums:
     Args:
         ranks: those that hold them.
         traffic: counts what is sent.
+        shared: the sets of parts, fewer than all, among which sums will be asked for, the same in
+            every rank.
     """
 
-    def __init__(self, ranks: Ranks, traffic: Traffic) -> None:
+    def __init__(
+        self, ranks: Ranks, traffic: Traffic, shared: Sequence[tuple[int, ...]] = ()
+    ) -> None:
         self._ranks, self._traffic = ranks, traffic
         self._some: dict[tuple[int, ...], Sums] = {}
+        for parts in shared:
+            if (some := ranks.among(parts)) is not None:
+                self._some[parts] = Sums(some, traffic)
         self.parts, self.number = ranks.size, ranks.rank
 
     def sum(self, values: Tensor) -> Tensor:
@@ -37,8 +45,4 @@ class Sums:
 
     def among(self, parts: tuple[int, ...]) -> Sums:
         """Return sums over some of the parts, the same object each time."""
-        if len(parts) == self.parts:
-            return self
-        if parts not in self._some:
-            self._some[parts] = Sums(self._ranks.among(parts), self._traffic)
-        return self._some[parts]
+        return self if len(parts) == self.parts else self._some[parts]

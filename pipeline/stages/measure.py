@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -14,6 +14,7 @@ from ...exporters.documents.report import (
     REPORT_SCHEMA,
     Environment,
     GateResult,
+    LayerFigures,
     ModelFigures,
     Report,
     Speedup,
@@ -106,21 +107,18 @@ def measure_files(
     if baseline is not None:
         baseline.check(planned)
     forms = variants or {}
-    task = task or open_task(recipe.task)
-    measured = _measure(pruned, dense, forms, data, recipe, settings, reporter, task)
-    gone, weights = zeros.gone if zeros else 0, file_weights(layers)
-    of_all = file_sparsity(layers, gone)
-    hold = _Gates(recipe.gates, measured.dense, of_all, weights + gone, baseline, planned).hold
+    measure = task or open_task(recipe.task)
+    measured = _measure(pruned, dense, forms, data, recipe, settings, reporter, measure)
+    gone = zeros.gone if zeros else 0
+    of_all, weights = file_sparsity(layers, gone), file_weights(layers) + gone
+    hold = _Gates(recipe.gates, measured.dense, of_all, weights, baseline, planned).hold
     return Report(
         schema=REPORT_SCHEMA,
         model=name,
         recipe_digest=recipe.digest() if device is not None else None,
         test_samples=len(data.test),
         test_set=planned.test_set,
-        sparsity=_sparsity(zeros) if zeros else file_sparsity(layers),
-        file_sparsity=file_sparsity(layers),
-        file_weights=weights,
-        stays_dense=dense_weights(layers),
+        **_shares(zeros, layers),
         dense=measured.dense,
         pruned=measured.pruned,
         speedup=measured.speedup,
@@ -132,8 +130,15 @@ def measure_files(
     )
 
 
-def _sparsity(zeros: ZeroCount) -> float:
-    return zeros.pruned / max(1, zeros.pruned + zeros.kept)
+def _shares(zeros: ZeroCount | None, layers: Sequence[LayerFigures]) -> dict[str, Any]:
+    """Return what a report says of zeros, and of weights without any."""
+    whole = file_sparsity(layers)
+    return {
+        "sparsity": whole if zeros is None else zeros.pruned / max(1, zeros.pruned + zeros.kept),
+        "file_sparsity": whole,
+        "file_weights": file_weights(layers),
+        "stays_dense": dense_weights(layers),
+    }
 
 
 def check_lengths(dense: Path, data: Data, recipe: Recipe, device: torch.device) -> None:

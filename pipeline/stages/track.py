@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from torch import Tensor
@@ -80,6 +81,8 @@ class Tracking:
                 tell(tracker)
             except Exception as error:  # servers and disks fail in many ways
                 del trackers[name]
+                with suppress(Exception):
+                    tracker.close(failed=True)
                 self._job.reporter.warn(
                     f"run.track: {name} failed and is told nothing more: {first_line(error)}"
                 )

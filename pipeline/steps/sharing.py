@@ -17,7 +17,7 @@ from ..pruning.memory.plan import Room
 from ..pruning.step import Method
 from ..pruning.tensors.layout import Block, Layout
 from ..pruning.tensors.prunables import Axes
-from ..ranks.columns import share_out
+from ..ranks.columns import partly_shared, share_out
 from ..ranks.group import Ranks
 from ..ranks.panels import COPIES, panel_rows
 from ..ranks.sums import Sums
@@ -114,7 +114,8 @@ def share_columns(
     except ValueError as error:
         raise InputError(str(error)) from None
     traffic = Traffic()
-    part = layout.part(cuts, Sums(ranks, traffic))
+    shared = partly_shared(list(layout.sizes.values()), cuts)
+    part = layout.part(cuts, Sums(ranks, traffic, shared))
     return Sharing(ranks, cuts, part, axes_of_pieces(axes, part), traffic)
 
 

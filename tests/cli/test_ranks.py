@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from wfpipe.cli.run_options import RunRequest, open_request
+from wfpipe.pipeline.recipe.reading import resolve
+from wfpipe.pipeline.runs.directory import RunDirectory
+from wfpipe.support.errors import InputError
+from wfpipe.support.progress import Silent
+from wfpipe.tests.chaos.chaos import differing, trial
 from wfpipe.tests.cli.forked import Run
 from wfpipe.tests.cli.program import on_ranks, wfpipe
 
@@ -86,3 +94,32 @@ def test_commands_for_one_process_say_so(tmp_path):
     assert line == (
         "wfpipe: error: verify runs in one process: several are for prune-and-export, prune"
     )
+
+
+def test_a_job_whose_processes_are_killed_ends_as_one_whose_were_not(runs, tmp_path):
+    run = tmp_path / "run"
+    moments = [1.0, 2.0]
+
+    def begin(arguments: Sequence[str]) -> Run:
+        return on_ranks(*arguments, folder=tmp_path)
+
+    killed = trial(begin, [*map(str, JOB)], run, moments, random.Random(1))
+    assert killed
+    assert differing(run, runs[2]) == []
+    assert events(run) == events(runs[2])
+
+
+def request(out: Path | None, **more: Any) -> RunRequest:
+    options = {"resume": False, "overwrite": True, "skip_bad_images": False, "recipe_file": None}
+    given = None if out is None else str(out)
+    return open_request({**options, "assignments": (), "run__out": given, **more}, Silent())
+
+
+def test_a_job_that_torchrun_starts_again_goes_on_without_being_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    with pytest.raises(InputError, match="needs --out"):
+        request(None)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert not request(tmp_path).resume
+    RunDirectory(tmp_path).begin(resolve({"run": {"out": str(tmp_path)}}))
+    assert (request(tmp_path).resume, request(tmp_path).overwrite) == (True, False)

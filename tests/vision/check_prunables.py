@@ -16,7 +16,6 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from check_channels import declare_operators
 from torch import nn
 
 from wfpipe.models.calling import take_nests
@@ -109,7 +108,7 @@ def _last(layers: list[str]) -> list[str]:
 def main() -> None:
     """Print a line for each family; exit with 1 where one falls short."""
     warnings.simplefilter("ignore")
-    declare_operators()
+    import_module("check_channels").declare_operators()
     wanted = sys.argv[1].lower() if len(sys.argv) > 1 else ""
     found = {}
     for name, (build, inputs) in FAMILIES.items():

@@ -29,7 +29,8 @@ class Words(nn.Module):
 
     def forward(self, words: Tensor, numbers: Tensor) -> Tensor:
         place = nn.functional.embedding(torch.arange(words.shape[1]), self.place)
-        return (self.words(words) + place).mean(1) + numbers[:, None]
+        output: Tensor = (self.words(words) + place).mean(1) + numbers[:, None]
+        return output
 
 
 def written(path: Path, dynamic: list[str]) -> Path:
@@ -41,9 +42,10 @@ def written(path: Path, dynamic: list[str]) -> Path:
 def test_latency_is_measured_at_each_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(latency, "WARM_UP_SECONDS", 0.0)
     file = written(tmp_path / "model.onnx", ["sequence"])
-    samples = {"words": np.arange(18).reshape(3, 6) % 5, "numbers": np.ones(3, np.float32)}
+    words = np.arange(18).reshape(3, 6) % 5
+    samples = {"words": words, "numbers": np.ones(3, np.float32)}
     at = of_length(open_session(file, CPU), samples, 8)
-    assert np.array_equal(at["words"], samples["words"][:, [0, 1, 2, 3, 4, 5, 0, 1]])
+    assert np.array_equal(at["words"], words[:, [0, 1, 2, 3, 4, 5, 0, 1]])
     assert at["numbers"].shape == (3,)
     assert of_length(open_session(file, CPU), samples, 2)["words"].shape == (3, 2)
     measured = validate_files(

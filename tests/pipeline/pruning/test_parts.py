@@ -16,7 +16,7 @@ from wfpipe.pipeline.pruning.gradients.evidence import Evidence
 from wfpipe.pipeline.pruning.step import Method, prune
 from wfpipe.pipeline.pruning.tensors.layout import Layout
 from wfpipe.pipeline.pruning.tensors.prunables import Axes
-from wfpipe.pipeline.ranks.columns import share_out
+from wfpipe.pipeline.ranks.columns import partly_shared, share_out
 from wfpipe.pipeline.ranks.sums import Sums
 from wfpipe.pipeline.ranks.traffic import Traffic
 from wfpipe.pipeline.steps.pattern import pattern_of
@@ -53,7 +53,8 @@ def in_parts(method: Method, sparsity: float, keep, size: int, G=None):
     cuts = share_out(list(LAYOUT.sizes.values()), steps, size)
 
     def one(ranks):
-        part = LAYOUT.part(cuts, Sums(ranks, Traffic()))
+        shared = partly_shared(list(LAYOUT.sizes.values()), cuts)
+        part = LAYOUT.part(cuts, Sums(ranks, Traffic(), shared))
         return step(method, part, axes_of_pieces(AXES, part), sparsity, keep, G)
 
     return in_threads(one, size)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wfpipe.pipeline.ranks.columns import share_out
+from wfpipe.pipeline.ranks.columns import holders, partly_shared, share_out
 
 RESNET50 = [9408, *[4096, 36864, 16384, 65536] * 3, *[262144, 589824, 1048576] * 12, 2359296]
 
@@ -27,6 +27,12 @@ def test_layers_are_cut_only_where_their_ends_are_far():
     assert share_out([100, 80, 120], [1, 1, 1], 3) == (0, 100, 200, 300)
     cuts = share_out(RESNET50, [1] * len(RESNET50), 8)
     assert max(high - low for low, high in pairwise(cuts)) <= 1.1 * sum(RESNET50) / 8
+
+
+def test_who_owns_columns_of_a_layer():
+    assert holders([10, 20, 30], (0, 10, 25, 40, 60)) == [(0,), (1, 2), (2, 3)]
+    assert partly_shared([10, 20, 30], (0, 10, 25, 40, 60)) == [(1, 2), (2, 3)]
+    assert partly_shared([10, 20], (0, 12, 30)) == []
 
 
 def test_what_stays_together_is_not_cut():

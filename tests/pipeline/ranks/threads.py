@@ -78,7 +78,9 @@ class ThreadRanks:
     def begin_exchange(self, parts: Sequence[Tensor]) -> Done:
         return Done(self.exchange(parts))
 
-    def among(self, ranks: Sequence[int]) -> ThreadRanks:
+    def among(self, ranks: Sequence[int]) -> ThreadRanks | None:
+        if self.rank not in ranks:
+            return None
         where = self.room.of(tuple(ranks))
         return ThreadRanks([*ranks].index(self.rank), len(ranks), where)
 

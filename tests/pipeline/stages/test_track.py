@@ -96,6 +96,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
     tracking = Tracking(job)
     tracking.watch(EVENTS)
     assert (len(good.told), len(bad.told)) == (3, 1)
+    assert bad.closed
     assert job.reporter.lines == [
         "run.track: wandb failed and is told nothing more: server is gone"
     ]
