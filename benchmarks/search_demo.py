@@ -49,7 +49,7 @@ def run(out: Path) -> None:
     for number, sparsity in enumerate(BY_HAND, 1):
         trial = run_trial(
             recipe(sparsity=sparsity), RunDirectory(out / f"hand-{sparsity}"), number=number,
-            value=sparsity, least=None, sparser=[], reporter=Silent(), what="",
+            value=sparsity, least=None, sparser=[], metric=found.dense, reporter=Silent(), what="",
         )  # fmt: skip
         size = trial.deflated_bytes or 0
         print(f"{sparsity:<10}{trial.outcome:>10}{trial.accuracy:>10.2f}{size:>10,}", flush=True)

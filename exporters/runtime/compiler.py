@@ -105,7 +105,7 @@ def compile_library(
     compiler: Sequence[str],
     *,
     sanitize: bool = False,
-    extra_paths: Sequence[ProcessorPath] = (),
+    paths: Sequence[ProcessorPath] | None = None,
 ) -> None:
     """Compile and link the library; nothing lies at the target when that fails.
 
@@ -115,13 +115,13 @@ def compile_library(
         compiler: words of the command of a C++ compiler that makes code for that platform (g++ 12
             or newer, clang 15 or newer, ``python -m ziglang c++ -target …``).
         sanitize: look for addresses outside and undefined behaviour at run time; for tests.
-        extra_paths: processor paths beside the platform's, for tests.
+        paths: processor paths in place of the platform's, for tests; the first runs anywhere.
 
     Raises:
         CompilationFailed: when the compiler does not run, or refuses.
     """
     flags = _link_flags(PLATFORMS[platform], compiler, sanitize)
-    _build(target, platform, compiler, flags, extra_paths, sanitize=sanitize, glue=True)
+    _build(target, platform, compiler, flags, paths, sanitize=sanitize, glue=True)
 
 
 def compile_selftest(
@@ -130,11 +130,11 @@ def compile_selftest(
     compiler: Sequence[str],
     *,
     sanitize: bool = False,
-    extra_paths: Sequence[ProcessorPath] = (),
+    paths: Sequence[ProcessorPath] | None = None,
 ) -> None:
     """Compile the program that tests the kernels without ONNX Runtime; see ``compile_library``."""
     flags = ["-fsanitize=address,undefined"] if sanitize else ["-static"]
-    _build(target, platform, compiler, flags, extra_paths, sanitize=sanitize, glue=False)
+    _build(target, platform, compiler, flags, paths, sanitize=sanitize, glue=False)
 
 
 def _build(
@@ -142,14 +142,14 @@ def _build(
     platform: str,
     compiler: Sequence[str],
     link_flags: Sequence[str],
-    extra_paths: Sequence[ProcessorPath],
+    paths: Sequence[ProcessorPath] | None,
     *,
     sanitize: bool,
     glue: bool,
 ) -> None:
     """Compile, link under the target's name, and put it there."""
     where = PLATFORMS[platform]
-    paths = (*where.paths, *extra_paths)
+    paths = where.paths if paths is None else paths
     with tempfile.TemporaryDirectory() as folder:
         objects = _objects(Path(folder), where, paths, compiler, sanitize=sanitize, glue=glue)
         made = Path(folder) / target.name

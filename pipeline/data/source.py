@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +11,13 @@ import torch
 from torch import Tensor
 
 from ...exporters.documents.preprocessing import Preprocessing
-from ...models.given import is_given, not_given
-from ...models.sources import is_factory
-from ...support.errors import InputError, unknown
+from ...support.errors import InputError
 from ...support.memory import available_memory
 from ...support.nests import Nest, tensors
 from ...support.progress import Reporter
+from ..ranks.environment import on_this_machine
 from ..recipe.data import DataSettings
-from ..recipe.task import CLASSIFICATION, SEGMENTATION
+from ..recipe.task import CLASSIFICATION
 from .loader import Key
 from .preparation.augment import Augmentation
 from .preparation.common_form import check_channels, decide_form
@@ -29,27 +26,15 @@ from .preparation.prepare import Rules, settle
 from .preparation.samples import Samples
 from .preparation.structured import StructuredSamples
 from .randomness import permutation, stream
-from .sources.arrays import ArrayReader, open_npz
-from .sources.digits import CLASS_NAMES, load_digits
-from .sources.factory import FactoryReader, open_factory
-from .sources.hub import open_hub
-from .sources.image_folder import open_folder
-from .sources.reading import Source, Split
-from .sources.shards import open_shards
+from .sources.factory import FactoryReader
+from .sources.find import check_source, find_source
+from .sources.reading import Source
 
 # A heuristic: the cache leaves most of the free memory to the gradients and the network.
 CACHE_SHARE = 1 / 4
 
 # A heuristic: reading more at the start keeps users of large data sets waiting for the first line.
 LARGE, LARGE_CACHE = 100_000, 2**30
-
-_OF_IMAGES = ("augment", "size", "crop", "channels", "white", "background")
-_OF_PLACES = ("augment", "size", "crop")
-
-_FORMS = (
-    "Other forms: an image folder, FILE.npz, FILE.py:FACTORY (a function that returns the train "
-    "and the test data set), hf:NAME, wds:FOLDER"
-)
 
 
 @dataclass(frozen=True)
@@ -258,10 +243,10 @@ def open_data(
     Raises:
         InputError: when the source is missing, unreadable, or does not fit the settings.
     """
-    source = _find(settings, task, reporter, given)
+    source = find_source(settings, task, reporter, given)
     if source.kind == "nest":
         return _structured(source, settings, seed)
-    _check(source, settings, task)
+    check_source(source, settings, task)
     form = decide_form(source, settings, reporter)
     augmentation = Augmentation(frozenset(settings.augment), settings.crop_padding)
     train, test = _settled(source, form, settings, augmentation, seed, reporter)
@@ -285,24 +270,6 @@ def open_data(
     )
 
 
-def _check(source: Source, settings: DataSettings, task: str) -> None:
-    """Refuse what holds no targets of the task, and settings that do not fit it."""
-    splits = {"train": source.train, "test": source.test}
-    if task != CLASSIFICATION and source.train.classed:
-        raise InputError(
-            f"data {settings.source!r} holds a class for each sample, which is for task "
-            f"{CLASSIFICATION}: for task {task} pass FILE.npz or FILE.py:FACTORY"
-        )
-    if source.kind == "features":
-        _refuse_settings(settings, _OF_IMAGES, "needs images: {} holds float features")
-    if task == SEGMENTATION:
-        _refuse_settings(
-            settings, _OF_PLACES, "would move the pixels of {} away from their classes"
-        )
-    for part, split in splits.items():
-        _check_classes(split, part, settings.source)
-
-
 def _settled(
     source: Source,
     form: Form,
@@ -316,6 +283,7 @@ def _settled(
         limit=settings.limit_train,
         seed=seed,
         skip_bad=settings.skip_bad_images,
+        classed=source.train.classed,
         workers=settings.workers,
         cacheable=not augmentation.resizes,
         budget=_budget(source),
@@ -327,10 +295,10 @@ def _settled(
 
 
 def _budget(source: Source) -> int:
-    """Return how many bytes of decoded images may be kept."""
+    """Return how many bytes of decoded images this process may keep."""
     budget = int(available_memory() * CACHE_SHARE)
     large = len(source.train.targets) + len(source.test.targets) > LARGE
-    return min(budget, LARGE_CACHE) if large else budget
+    return (min(budget, LARGE_CACHE) if large else budget) // on_this_machine()
 
 
 def _structured(source: Source, settings: DataSettings, seed: int) -> Data:
@@ -394,60 +362,3 @@ def span_of(count: int, rank: int, size: int) -> slice:
 
 def _cut(order: Key, batch: int) -> list[Key]:
     return [order[start : start + batch] for start in range(0, len(order), batch)]
-
-
-def _find(
-    settings: DataSettings, task: str, reporter: Reporter, given: tuple[Any, Any] | None
-) -> Source:
-    """Recognise the source by its form and open it."""
-    name = settings.source
-    if is_given(name) and given is None:
-        raise not_given("data", name)
-    if name == "digits":
-        return _digits()
-    if name.startswith("wds:") and name != "wds:":
-        return open_shards(Path(name.removeprefix("wds:")), reporter)
-    if name.startswith("hf:") and name != "hf:":
-        return open_hub(name.removeprefix("hf:"))
-    if given is not None or is_factory(name):
-        return open_factory(
-            name, task=task, workers=settings.workers, reporter=reporter, given=given
-        )
-    if name.endswith(".npz"):
-        return open_npz(Path(name), task)
-    if os.path.isdir(name):
-        return open_folder(Path(name), reporter)
-    if os.path.exists(name):
-        raise InputError(f"data {name!r} is a file of an unknown kind; known: digits. {_FORMS}")
-    if len(Path(name).parts) > 1:
-        raise InputError(f"data folder {name!r} does not exist or cannot be reached")
-    raise unknown("data set", name, ["digits"], more=_FORMS)
-
-
-def _digits() -> Source:
-    digits = load_digits()
-    splits = [
-        Split(ArrayReader(images[:, None], part), labels.astype(np.int64))
-        for images, labels, part in (
-            (digits.train_images, digits.train_labels, "train"),
-            (digits.test_images, digits.test_labels, "test"),
-        )
-    ]
-    return Source("image", splits[0], splits[1], CLASS_NAMES)
-
-
-def _check_classes(split: Split, part: str, source: str) -> None:
-    if len(split.targets) == 0:
-        raise InputError(f"data {source!r} has no samples in its {part} split")
-    labels = np.unique(split.targets) if split.classed else np.empty(0)
-    if part == "train" and len(labels) == 1:
-        raise InputError(
-            f"data {source!r} has one class only ({labels[0]}) in its {part} split: "
-            "at least two are needed"
-        )
-
-
-def _refuse_settings(settings: DataSettings, keys: Sequence[str], reason: str) -> None:
-    given = next((key for key in keys if getattr(settings, key)), None)
-    if given is not None:
-        raise InputError(f"data.{given} " + reason.format(repr(settings.source)))

@@ -20,6 +20,11 @@ def started() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def on_this_machine() -> int:
+    """Return how many processes of the job share this machine and its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def attempt() -> int:
     """Return how often torchrun has started the job again."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))

@@ -27,9 +27,9 @@ class Outcome:
 
 
 def launch(
-    arguments: Sequence[str], ranks: int, *, program: Sequence[str] = ("-m", "wfpipe")
+    arguments: Sequence[str], ranks: int, *, program: Sequence[str] = ("-P", "-m", "wfpipe")
 ) -> Outcome:
-    """Run ``python -m wfpipe ARGUMENTS`` on so many ranks, and wait for their end.
+    """Run ``python -P -m wfpipe ARGUMENTS`` on so many ranks, and wait for their end.
 
     It is what ``torchrun --standalone --nproc-per-node RANKS`` does, by the same engine.
 
@@ -42,7 +42,9 @@ def launch(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    for name in [*logging.root.manager.loggerDict]:
+        if name.startswith("torch.distributed"):  # what it tells is told below, in a line
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_GRACE_S))
     with tempfile.TemporaryDirectory(prefix="wfpipe-ranks-", ignore_cleanup_errors=True) as folder:

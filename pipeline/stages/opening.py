@@ -14,6 +14,7 @@ from ...exporters.documents.manifest import SPARSE_CPU
 from ...exporters.measuring.kernels_library import libraries_for
 from ...models.calling import take_nests
 from ...models.copying import copy_module
+from ...models.hugging_face import class_names_of, is_hub_model
 from ...models.registry import load_model
 from ...support.errors import InputError, first_line
 from ...support.nests import Nest, plain, samples, tensors
@@ -157,7 +158,7 @@ def open_job(
     overwrite: bool = False,
     given: Given | None = None,
 ) -> Job:
-    """Open data and network, and check that they fit; nothing in the directory is touched.
+    """Open data and network, and check that they fit; no file of a run is touched.
 
     Every rank of a job does so, and sees the same folder.
 
@@ -165,6 +166,8 @@ def open_job(
         InputError: for anything in the recipe or in the files that cannot work.
     """
     ranks = join()
+    if ranks.first:
+        directory.remove_leftovers()
     if resume:
         directory.check_continuable()
     elif ranks.first:
@@ -308,6 +311,8 @@ def _open_model(
     )
     for note in (*(f"weights: {note}" for note in model.notes), *model.folded):
         reporter.say(note)
+    if is_hub_model(recipe.model.name):
+        _compare_classes(class_names_of(recipe.model.name), data, reporter)
     if model.untouched is not None:
         inputs, _ = next(iter(data.test_batches(batch=2)))
         check_untouched(model.untouched, model.module, inputs)
@@ -317,6 +322,17 @@ def _open_model(
             "trained: build it outside"
         )
     return model.module
+
+
+def _compare_classes(names: list[str], data: Data, reporter: Reporter) -> None:
+    """Warn where the classes that a model names are those of the data in another order."""
+    given = list(data.class_names or ())
+    if names != given and sorted(names) == sorted(given):
+        reporter.warn(
+            f"the classes of the data are {', '.join(given[:6])}, …, and those of the model "
+            f"{', '.join(names[:6])}, …: scores are taken in the order of the data, which makes "
+            "them wrong; bring the data into the order of the model"
+        )
 
 
 def _fingerprint(module: nn.Module, data: Data) -> dict[str, Any]:

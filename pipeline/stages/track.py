@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from torch import Tensor
@@ -80,6 +81,8 @@ class Tracking:
                 tell(tracker)
             except Exception as error:  # servers and disks fail in many ways
                 del trackers[name]
+                with suppress(Exception):
+                    tracker.close(failed=True)
                 self._job.reporter.warn(
                     f"run.track: {name} failed and is told nothing more: {first_line(error)}"
                 )
@@ -97,7 +100,7 @@ def figures(event: Event, masks: Mapping[str, Tensor]) -> dict[str, float]:
         if key not in _COUNTS and isinstance(value, int | float) and not isinstance(value, bool)
     }
     for name, mask in masks.items():
-        values[f"sparsity/{name}"] = 1 - mask.float().mean().item()
+        values[f"layer_sparsity/{name}"] = 1 - mask.float().mean().item()
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 

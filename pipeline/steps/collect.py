@@ -15,8 +15,9 @@ from ..data.randomness import stream
 from ..data.source import Data
 from ..pruning.gradients.bank import DiskBank, RecomputedBank, RowSink, TensorBank
 from ..pruning.gradients.evidence import Evidence, KroneckerFactors, Need
+from ..pruning.gradients.groups import Batch
 from ..pruning.gradients.kronecker_factors import collect_factors
-from ..pruning.gradients.rows import Batch, collect
+from ..pruning.gradients.rows import collect
 from ..pruning.memory.plan import MemoryPlan
 from ..pruning.tensors.layout import Layout
 from ..pruning.tensors.reduction import WHOLE

@@ -16,8 +16,9 @@ from ..pruning.criteria.criterion import Fisher, Update
 from ..pruning.criteria.registry import CRITERIA
 from ..pruning.gradients.bank import TensorBank
 from ..pruning.gradients.evidence import Evidence
+from ..pruning.gradients.groups import Batch
 from ..pruning.gradients.per_sample import Loss
-from ..pruning.gradients.rows import Batch, collect_gradients
+from ..pruning.gradients.rows import collect_gradients
 from ..pruning.step import Method, prune
 from ..pruning.tensors.layout import Layout
 from ..pruning.tensors.masks import mask_weights, sparsity

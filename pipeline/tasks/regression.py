@@ -66,6 +66,7 @@ class Errors:
         self._absolute = MeanAbsoluteError().set_dtype(torch.float64)
         self._explained = R2Score(multioutput="variance_weighted").set_dtype(torch.float64)
         self._scale: tuple[Tensor, Tensor] | None = None
+        self._samples = 0
 
     def add(self, outputs: Tensor, targets: Nest) -> None:
         """Take outputs and targets of a batch."""
@@ -74,13 +75,13 @@ class Errors:
         if self._scale is None:
             self._scale = _scale(wanted)
         middle, spread = self._scale
+        self._samples += len(given)
         self._absolute.update(given, wanted)
         self._explained.update((given - middle) / spread, (wanted - middle) / spread)
 
     def scores(self) -> dict[str, Score]:
         """Return the mean absolute error, and R²; 0 where all targets are the same."""
-        several = int(self._explained.total) > 1
-        explained = float(self._explained.compute().nan_to_num()) if several else 0.0
+        explained = 0.0 if self._samples < 2 else float(self._explained.compute().nan_to_num())
         return {
             "mean_absolute_error": Score(
                 value=float(self._absolute.compute()), unit="", higher_is_better=False

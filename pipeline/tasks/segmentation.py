@@ -72,8 +72,9 @@ class MeanIou:
 def _metrics(classes: int) -> dict[str, Any]:
     from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-    settings = {"ignore_index": IGNORED, "validate_args": False}
     return {
-        "mean_iou": MulticlassJaccardIndex(classes, **settings),
-        "pixel_accuracy": MulticlassAccuracy(classes, average="micro", **settings),
+        "mean_iou": MulticlassJaccardIndex(classes, ignore_index=IGNORED, validate_args=False),
+        "pixel_accuracy": MulticlassAccuracy(
+            classes, average="micro", ignore_index=IGNORED, validate_args=False
+        ),
     }

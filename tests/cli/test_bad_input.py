@@ -299,7 +299,7 @@ def test_no_space_for_the_run_is_one_line_and_leaves_no_part_of_a_file(tmp_path)
 def test_bad_images_can_be_skipped_and_are_counted(tmp_path):
     result = wfpipe(
         "prune", "--data", corrupt(tmp_path), "--skip-bad-images", "--model", "mlp",
-        "--weights", "random", "--epochs", 0, "--set", "prune.gradients=4",
+        "--weights", "random", "--epochs", 0, "--criterion", "magnitude",
         "--set", "prune.exclude=[]", folder=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

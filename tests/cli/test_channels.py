@@ -24,6 +24,7 @@ QUICK = [
     "--set", "export.variants=[]",
 ]  # fmt: skip
 JOB = ["prune-and-export", *QUICK, "--epochs", 2, "--set", "prune.steps=2"]
+ONE_SHOT = ["--epochs", 0, "--set", "prune.recompute=2", "--set", "prune.correction_steps=5"]
 FACTORY = """
 import torch
 from torch import nn
@@ -94,7 +95,7 @@ def test_run_that_is_killed_and_continued_ends_with_the_same_bits(run, tmp_path)
 
 
 def test_what_channels_have_left_is_pruned_by_a_second_pattern(tmp_path):
-    job = [*QUICK, "--epochs", 0, "--set", "prune.then=2:4", "--set", "prune.channel_multiple=4"]
+    job = [*QUICK, *ONE_SHOT, "--set", "prune.then=2:4", "--set", "prune.channel_multiple=4"]
     result = wfpipe("prune-and-export", *job, "--out", "run", folder=tmp_path)
     assert result.returncode == 0, result.stderr
     module = package.load(tmp_path / "run")
@@ -154,7 +155,7 @@ def test_width_that_the_code_counts_on_stays_and_is_named(tmp_path, monkeypatch)
     source = FACTORY.format(x).replace("nn.Conv2d(8, 8, 3)", "nn.Conv2d(8, 12, 3)")
     (tmp_path / "net.py").write_text(source.replace("nn.Linear(8, 10)", "nn.Linear(12, 10)"))
     result = wfpipe(
-        "prune", *QUICK, "--epochs", 0, "--model", "net.py:build", "--set", "prune.max_macs=0.8",
+        "prune", *QUICK, *ONE_SHOT, "--model", "net.py:build", "--set", "prune.max_macs=0.8",
         "--out", "run", folder=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

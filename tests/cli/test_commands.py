@@ -24,8 +24,9 @@ from wfpipe.pipeline.runs.directory import RunDirectory
 from wfpipe.pipeline.stages.run import is_complete
 from wfpipe.tests.cli.program import PROGRAM, wfpipe
 
-MEASURED = ["--set", "validate.runs=100", "--set", "validate.threads=1"]
-QUICK = ["--epochs", 1, "--set", "prune.gradients=16", *MEASURED]
+FEW_RUNS = ["--set", "validate.runs=100", "--set", "validate.threads=1"]
+MEASURED = [*FEW_RUNS, "--set", "validate.batches=1"]
+QUICK = ["--epochs", 1, "--set", "prune.gradients=16", *FEW_RUNS]
 
 
 @pytest.fixture(scope="module")

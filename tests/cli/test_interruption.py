@@ -19,7 +19,7 @@ from wfpipe.tests.cli.program import begin, start, wfpipe
 
 JOB = [
     "prune-and-export", "--epochs", 4, "--set", "prune.steps=2", "--set", "prune.gradients=64",
-    "--set", "data.limit_train=500", "--set", "export.variants=[]",
+    "--set", "data.limit_train=300", "--set", "export.variants=[]",
     "--set", "validate.batches=1", "--set", "validate.runs=100", "--set", "validate.threads=1",
 ]  # fmt: skip
 RESULTS = ["pruned.safetensors", "masks.safetensors", "model.onnx", "dense.onnx"]
@@ -72,8 +72,8 @@ def test_a_run_killed_at_three_points_ends_as_one_that_was_not(uninterrupted, tm
 
 
 def test_a_run_with_refits_that_was_killed_ends_as_one_that_was_not(tmp_path):
-    settings = {"steps": 2, "criterion": "magnitude", "update": "refit", "refit_samples": 256}
-    job = ["prune", "--epochs", 2, "--set", "data.limit_train=500"]
+    settings = {"steps": 2, "criterion": "magnitude", "update": "refit", "refit_samples": 96}
+    job = ["prune", "--epochs", 2, "--set", "data.limit_train=300"]
     for key, value in settings.items():
         job += ["--set", f"prune.{key}={value}"]
     assert wfpipe(*job, "--out", "whole", folder=tmp_path).returncode == 0

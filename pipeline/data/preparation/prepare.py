@@ -30,7 +30,8 @@ class Rules:
     """How a split is made ready.
 
     ``limit`` samples are chosen with ``seed``; bad images are left out where ``skip_bad`` says so;
-    ``workers`` processes read; ``cacheable`` allows a cache of at most ``budget`` bytes.
+    ``workers`` processes read; ``cacheable`` allows a cache of at most ``budget`` bytes;
+    ``classed`` says that targets are class indices, of which none may be lost.
     """
 
     limit: int | None
@@ -39,6 +40,7 @@ class Rules:
     workers: int
     cacheable: bool
     budget: int
+    classed: bool = True
 
 
 def settle(split: Split, form: Form, part: str, rules: Rules, reporter: Reporter) -> Samples:
@@ -149,18 +151,19 @@ def _surveyed(
             bad += problems
             task.advance(len(key))
     if bad:
-        samples = _without(samples, bad, part, reporter)
+        samples = _without(samples, bad, part, rules.classed, reporter)
     return replace(samples, cache=cache[:filled]) if look == "keep" else samples
 
 
 def _without(
-    samples: Samples, bad: list[tuple[int, str]], part: str, reporter: Reporter
+    samples: Samples, bad: list[tuple[int, str]], part: str, classed: bool, reporter: Reporter
 ) -> Samples:
     kept = np.ones(len(samples), bool)
     kept[[position for position, _ in bad]] = False
     targets = samples.targets[torch.from_numpy(kept)]
-    lost = sorted(set(samples.targets.tolist()) - set(targets.tolist()))
-    if lost:
+    if not len(targets):
+        raise InputError(f"no image in {part} can be read; the first problem: {bad[0][1]}")
+    if classed and (lost := sorted(set(samples.targets.tolist()) - set(targets.tolist()))):
         raise InputError(
             f"no image of class {lost[0]} in {part} can be read; the first problem: {bad[0][1]}"
         )

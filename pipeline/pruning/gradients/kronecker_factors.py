@@ -21,8 +21,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from ..tensors.reduction import WHOLE, Reduction, total
 from .evidence import KroneckerFactors
+from .groups import Batch, sample_count
 from .per_sample import Loss
-from .rows import Batch, Draw, Labels, differentiable, evaluating, sample_count
+from .rows import Draw, Labels, differentiable, evaluating
 from .sampled_labels import sample_labels
 
 _PATCH_ENTRIES = 1 << 23

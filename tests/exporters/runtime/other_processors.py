@@ -54,9 +54,10 @@ def test_kernels_are_right_on_each_path_of_this_processor(tmp_path, sanitize):
     tool(COMPILER[0])
     platform = compiler.this_platform()
     assert platform is not None
+    known = compiler.PLATFORMS[platform].paths
     wide = (compiler.WIDE,) if platform == "linux-x86_64" else ()
     program = tmp_path / "selftest"
-    compiler.compile_selftest(program, platform, COMPILER, sanitize=sanitize, extra_paths=wide)
+    compiler.compile_selftest(program, platform, COMPILER, sanitize=sanitize, paths=(*known, *wide))
     ran = {
         selftest(program, WFPIPE_KERNELS=path.name).split(":")[0]
         for path in (*compiler.PLATFORMS[platform].paths, *wide)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -91,7 +91,8 @@ def test_lightning_trains_a_network_that_stays_sparse_and_continues(tmp_path: Pa
             accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
             enable_checkpointing=False, default_root_dir=tmp_path,
         )  # fmt: skip
-        trainer.fit(module, DataLoader(samples(), 8), ckpt_path=checkpoint)
+        loader: Any = DataLoader(cast("Any", samples()), 8)
+        trainer.fit(module, loader, ckpt_path=checkpoint)
         return pruner, module, trainer
 
     pruner, module, _ = trained(3)
@@ -133,7 +134,7 @@ def test_trainer_of_transformers_trains_a_model_that_stays_sparse_and_continues(
 
     def trained(epochs: int, resume: bool) -> tuple[Pruner, Any]:
         model = Model()
-        batches = torch.utils.data.DataLoader(rows, 4)
+        batches: Any = torch.utils.data.DataLoader(cast("Any", rows), 4)
         pruner = Pruner(
             model, (batches, lambda out, y: F.cross_entropy(out["logits"], y)),
             sparsity=0.75, steps=2, rows=8,

@@ -84,9 +84,9 @@ def test_each_event_is_told_once_with_its_numbers_and_the_layers(job: Any, good:
     tracking.watch(EVENTS)
     tracking.watch(EVENTS)
     assert good.told == [
-        (0, {"accuracy": 90.0, "sparsity/conv": 0.5}),
+        (0, {"accuracy": 90.0, "layer_sparsity/conv": 0.5}),
         (1, {"sparsity": 0.5}),
-        (2, {"loss": 0.25, "accuracy": 89.0, "sparsity/conv": 0.5}),
+        (2, {"loss": 0.25, "accuracy": 89.0, "layer_sparsity/conv": 0.5}),
     ]
 
 
@@ -96,6 +96,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
     tracking = Tracking(job)
     tracking.watch(EVENTS)
     assert (len(good.told), len(bad.told)) == (3, 1)
+    assert bad.closed
     assert job.reporter.lines == [
         "run.track: wandb failed and is told nothing more: server is gone"
     ]
