@@ -107,9 +107,10 @@ class RunDirectory:
             )
 
     def remove_leftovers(self) -> None:
-        """Remove what a process that was killed had not finished writing."""
-        for file in self.path.glob(".*.tmp"):
-            file.unlink(missing_ok=True)
+        """Remove what a process that was killed had not finished writing, and nothing else."""
+        for file in self.files():
+            for left in self.path.glob(f".{file.name}.*.tmp"):
+                left.unlink(missing_ok=True)
 
     def begin(self, recipe: Recipe) -> None:
         """Remove the files of an earlier run and write the recipe, which marks a run."""
