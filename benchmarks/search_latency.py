@@ -2,6 +2,7 @@
 
     python benchmarks/search_latency.py                         resnet20, 60 % of dense
     python benchmarks/search_latency.py --model mobilenet_v1 --size 224 --share 0.5
+    python benchmarks/search_latency.py --pattern channel       by whole channels, in plain files
 
 A built-in network with random weights on random images, batch 1, one thread. The dense file is
 measured in ONNX Runtime; ``wfpipe search --target-latency-ms`` is asked for a share of its time,
@@ -35,12 +36,18 @@ def write_images(path: Path, size: int, count: int) -> None:
     np.savez(path, x_train=images, y_train=labels, x_test=images[:20], y_test=labels[:20])
 
 
-def values_for(data: Path, model: str, gradients: int) -> Values:
+def values_for(data: Path, model: str, gradients: int, pattern: str) -> Values:
     """Return the recipe's values: random weights, no training."""
     return {
         "model": {"name": model, "weights": "random"},
         "data": {"source": str(data)},
-        "prune": {"gradients": gradients, "fisher_batch": 1, "held_back": 1, "update": "none"},
+        "prune": {
+            "pattern": pattern,
+            "gradients": gradients,
+            "fisher_batch": 1,
+            "held_back": 1,
+            "update": "none",
+        },
         "finetune": {"epochs": 0},
         "validate": {"batches": 1, "threads": 1},
     }
@@ -55,10 +62,10 @@ class Lines(Silent):
             print(text, flush=True)
 
 
-def run(folder: Path, model: str, size: int, share: float, gradients: int) -> None:
+def run(folder: Path, model: str, size: int, share: float, gradients: int, pattern: str) -> None:
     """Measure the dense file, search, and print."""
     write_images(folder / "images.npz", size, 2 * gradients + 40)
-    values = values_for(folder / "images.npz", model, gradients)
+    values = values_for(folder / "images.npz", model, gradients, pattern)
     job = open_job(resolve(values), RunDirectory(folder / "dense"), Silent())
     dense_stage(job)
     dense = dense_latency(job)
@@ -82,9 +89,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--share", type=float, default=0.6)
     parser.add_argument("--gradients", type=int, default=32)
+    parser.add_argument("--pattern", choices=["unstructured", "channel"], default="unstructured")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run(Path(folder), given.model, given.size, given.share, given.gradients)
+        run(Path(folder), given.model, given.size, given.share, given.gradients, given.pattern)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def ranks_option(command: Command) -> Command:
     """Add ``--ranks``."""
     return click.option(
         "--ranks", type=click.IntRange(min=1), metavar="N",
-        help="Processes, a GPU each; or use torchrun.",
+        help="Processes, a GPU each; or torchrun.",
     )(command)  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def _search_flags(command: Command) -> Command:
 
 @click.command("search")
 @_search_flags
-@recipe_flags(*GATES[:5])
+@recipe_flags(*GATES[:6])
 @recipe_flags(*_RUN_FLAGS)
 @recipe_options
 @run_options
@@ -53,8 +53,9 @@ def _search_flags(command: Command) -> Command:
 @output_options
 def command(**options: Any) -> int:
     """Find the smallest, fastest or most accurate model that meets targets, by trials: runs that
-    differ in sparsity or channels. Targets are --max-accuracy-drop, --target-latency-ms,
-    --target-speedup and --target-macs; what is chosen passes the other gates too.
+    differ in sparsity or channels. Targets are --max-accuracy-drop (--max-metric-drop for any
+    metric), --target-latency-ms, --target-speedup and --target-macs; what is chosen passes the
+    other gates too.
 
     Exit codes: 0 found, 2 bad input, 3 nothing meets the targets, 130 interrupted.
     """

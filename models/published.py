@@ -1,4 +1,4 @@
-"""How images were prepared for the weights that timm and torchvision publish."""
+"""How images were prepared for the weights that libraries and Hugging Face publish."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .hugging_face import is_hub_model, preparation_of
 from .sources import import_library
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "bicubic", "lanczos")
@@ -15,7 +16,7 @@ def published_preparation(model: str) -> dict[str, Any]:
     """Return the preparation that a library's own weights were evaluated with.
 
     Args:
-        model: ``timm:NAME`` or ``torchvision:NAME``; anything else has none.
+        model: ``timm:NAME``, ``torchvision:NAME`` or ``hf:``; anything else has none.
 
     Returns:
         ``mean`` and ``std``, and, where images come to their size by a resize and a centre crop,
@@ -23,8 +24,10 @@ def published_preparation(model: str) -> dict[str, Any]:
         empty where the library knows none.
 
     Raises:
-        InputError: when the library cannot be imported.
+        InputError: when the library cannot be imported, or a file of the model cannot be read.
     """
+    if is_hub_model(model):
+        return preparation_of(model)
     library, _, name = model.partition(":")
     if library not in _READERS or not name:
         return {}

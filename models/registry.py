@@ -19,6 +19,7 @@ from .copying import copy_module, is_float32, to_float32
 from .digits_cnn import DigitsCnn
 from .fitting import fit_state_dict
 from .given import is_given, not_given
+from .hugging_face import build_from_hub, is_hub_model
 from .mlp import Mlp
 from .mobilenet_v1 import MobileNetV1
 from .resnet import resnet18, resnet50
@@ -28,7 +29,7 @@ from .unwrapping import fold, inside, unwrap
 from .weights import read_weights
 
 _LIBRARIES = ("timm", "torchvision")
-_OTHER_FORMS = "Other forms: timm:NAME, torchvision:NAME, FILE.py:FACTORY."
+_OTHER_FORMS = "Other forms: timm:NAME, torchvision:NAME, hf:NAME, hf:FOLDER, FILE.py:FACTORY."
 _DEMO_SHAPE, _DEMO_CLASSES = (1, 8, 8), 10
 
 
@@ -94,7 +95,8 @@ def load_model(
     ``weights`` is an error, so that nothing is pruned from random weights unasked.
 
     Args:
-        name: a built-in network, ``timm:NAME``, ``torchvision:NAME`` or ``FILE.py:FACTORY``.
+        name: a built-in network, ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME`` or ``hf:DIR``, or
+            ``FILE.py:FACTORY``.
         weights: a weights file; ``"random"`` for an untrained network; ``"pretrained"`` for the
             own weights of timm or torchvision; ``None`` for those that the model brings.
         input_shape: shape of one prepared sample, without the batch: (channels, height, width) in
@@ -119,7 +121,7 @@ def load_model(
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module = _build(name, weights == "pretrained", input_shape, classes, options or {})
+            module = _build(name, weights, input_shape, classes, options or {})
     module = unwrap(module, name)
     untouched = None if is_float32(module) else copy_module(module).eval()
     _settle(module, name)
@@ -160,21 +162,23 @@ def _check_name(name: str) -> None:
         )
     if is_given(name):
         raise not_given("model", name)
-    if not (name in NETWORKS or is_factory(name) or _library_and_name(name)):
+    known = name in NETWORKS or is_hub_model(name) or is_factory(name)
+    if not (known or _library_and_name(name)):
         raise unknown("model", name, NETWORKS, more=_OTHER_FORMS)
 
 
 def _check_weights(name: str, weights: str | None) -> None:
     from_library = _library_and_name(name) is not None
-    if weights is None and not (is_factory(name) or is_given(name) or name == "digits-cnn"):
+    brings = is_factory(name) or is_given(name) or is_hub_model(name) or name == "digits-cnn"
+    if weights is None and not brings:
         own = ", --weights pretrained for those of the library" if from_library else ""
         raise InputError(
             f"model {name!r} brings no weights: pass --weights FILE.safetensors|.pth|.pt|.ckpt|.tar"
             f"{own}, or --weights random to prune an untrained network"
         )
-    if weights == "pretrained" and not from_library:
+    if weights == "pretrained" and not (from_library or is_hub_model(name)):
         raise InputError(
-            f"weights 'pretrained' are for timm: and torchvision: models, not for {name!r}"
+            f"weights 'pretrained' are for timm:, torchvision: and hf: models, not for {name!r}"
         )
 
 
@@ -197,13 +201,16 @@ def _check_demo(input_shape: tuple[int, ...], classes: int) -> None:
 
 def _build(
     name: str,
-    pretrained: bool,
+    weights: str | None,
     input_shape: tuple[int, ...],
     classes: int,
     options: Mapping[str, Any],
 ) -> nn.Module:
     if library := _library_and_name(name):
+        pretrained = weights == "pretrained"
         return build_from_library(*library, pretrained=pretrained, classes=classes)
+    if is_hub_model(name):
+        return build_from_hub(name, pretrained=weights in (None, "pretrained"))
     if name not in NETWORKS:
         return build_from_factory(name)
     network = NETWORKS[name]

@@ -66,6 +66,11 @@ class ModelFigures(_Figures):
         "process without a model",
     )
     latency_ms: dict[BatchSize, Latency]
+    latency_by_length: dict[BatchSize, Latency] = Field(
+        default_factory=dict,
+        description="by length of the sequences, as validate.lengths has them, at the first batch "
+        "size",
+    )
 
     @property
     def metric(self) -> str:

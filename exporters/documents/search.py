@@ -1,6 +1,7 @@
 """The outcome of a search: the typed content of ``search.json``.
 
-Times are in milliseconds, sizes in bytes, accuracies in percent, shares in [0, 1].
+Times are in milliseconds, sizes in bytes, accuracies in percent, shares in [0, 1], other metrics in
+their own unit.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ...support.files import read_bytes
 from .export_names import Rule
 from .parsing import parse_document
 from .report import Count, Figure, Percent, Ratio, Share, Size, Time
+from .score import ACCURACY, Number, Score
 
 SEARCH_SCHEMA: Final = "wfpipe-search/1"
 SEARCH_FILE = "search.json"
@@ -32,6 +34,9 @@ class Targets(_Figures):
     """What every chosen model has to meet; null: no target."""
 
     max_accuracy_drop: Figure | None = Field(description="percentage points below dense")
+    max_metric_drop: Figure | None = Field(
+        default=None, description="worse than dense, in the metric's unit"
+    )
     latency_ms: Time | None = Field(description="p50 at the first batch size, at most")
     speedup: Ratio | None = Field(description="dense p50 / p50 at the first batch size, at least")
     macs: Share | None = Field(description="share of the dense MACs that is left, at most")
@@ -50,6 +55,9 @@ class Trial(_Figures):
     form: str | None = Field(default=None, description="the one that ships, or plain")
     accuracy: Percent | None = Field(
         default=None, description="of that form, or of the network where it was given up"
+    )
+    score: Number | None = Field(
+        default=None, description="the metric that counts, of the same, in its unit"
     )
     latency_ms: Time | None = Field(default=None, description="p50 at the first batch size")
     speedup: Ratio | None = Field(default=None, description="dense p50 / p50, beside each other")
@@ -72,7 +80,9 @@ class Search(_Figures):
     goal: Rule
     targets: Targets
     varied: str = Field(description="the recipe key that differs from trial to trial")
-    dense_accuracy: Percent
+    metric: str = Field(default=ACCURACY, description="name of the metric that counts")
+    dense_accuracy: Percent | None = Field(description="null: another metric counts")
+    dense_score: Score | None = Field(default=None, description="the metric that counts, of dense")
     dense_bytes: Size = Field(description="deflated")
     dense_latency_ms: Time | None = Field(
         default=None, description="p50 at the first batch size, where a target in ms needed it"
@@ -90,6 +100,18 @@ class Search(_Figures):
         if self.chosen is not None and not 1 <= self.chosen <= len(self.trials):
             raise ValueError(f"chosen names trial {self.chosen} of {len(self.trials)}")
         return self
+
+    @property
+    def dense(self) -> Score:
+        """The metric that counts, of the dense model."""
+        return self.dense_score or Score(value=self.dense_accuracy or 0.0)
+
+    def score(self, trial: Trial) -> Score | None:
+        """Return the metric that counts of a trial; None where it was not measured."""
+        value = trial.accuracy if trial.score is None else trial.score
+        if value is None:
+            return None
+        return self.dense.model_copy(update={"value": value, "low": None, "high": None})
 
     def to_json(self) -> dict[str, object]:
         """Return plain values with the documented keys."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 from ...support.errors import InputError
@@ -79,28 +79,27 @@ def check_gates(
     Raises:
         InputError: when a gate is set on a figure that was not measured.
     """
-    results: list[GateResult] = []
+    held: dict[str, tuple[float | None, Callable[[str], float]]] = {
+        "max_accuracy_drop": (max_accuracy_drop, lambda name: _lost(name, dense, pruned)),
+        "max_metric_drop": (max_metric_drop, lambda name: _lost(name, dense, pruned)),
+        "max_latency_ms": (max_latency_ms, lambda name: _first(name, pruned.latency_ms).p50),
+        "min_speedup": (min_speedup, lambda name: _first(name, speedup).ratio),
+        "min_compression": (
+            min_compression, lambda _: dense.deflated_bytes / pruned.deflated_bytes,
+        ),
+        "min_sparsity": (min_sparsity, lambda _: sparsity),
+    }  # fmt: skip
+    a_weight = SPARSITY_ROUNDING if weights is None else 1 / max(weights, 1) + ROUNDING
+    return [
+        _held(name, wanted, got(name), a_weight if name == "min_sparsity" else ROUNDING)
+        for name, (wanted, got) in held.items()
+        if wanted is not None
+    ]
 
-    def hold(name: str, wanted: float, got: float, slack: float = ROUNDING) -> None:
-        passed = got <= wanted + slack if _GATES[name].at_most else got >= wanted - slack
-        results.append(GateResult(name=name, wanted=wanted, got=got, passed=passed))
 
-    for name, most in (
-        ("max_accuracy_drop", max_accuracy_drop),
-        ("max_metric_drop", max_metric_drop),
-    ):
-        if most is not None:
-            hold(name, most, _lost(name, dense, pruned))
-    if max_latency_ms is not None:
-        hold("max_latency_ms", max_latency_ms, _first("max_latency_ms", pruned.latency_ms).p50)
-    if min_speedup is not None:
-        hold("min_speedup", min_speedup, _first("min_speedup", speedup).ratio)
-    if min_compression is not None:
-        hold("min_compression", min_compression, dense.deflated_bytes / pruned.deflated_bytes)
-    if min_sparsity is not None:
-        slack = SPARSITY_ROUNDING if weights is None else 1 / max(weights, 1) + ROUNDING
-        hold("min_sparsity", min_sparsity, sparsity, slack)
-    return results
+def _held(name: str, wanted: float, got: float, slack: float) -> GateResult:
+    passed = got <= wanted + slack if _GATES[name].at_most else got >= wanted - slack
+    return GateResult(name=name, wanted=wanted, got=got, passed=passed)
 
 
 def _lost(gate: str, dense: ModelFigures, pruned: ModelFigures) -> float:

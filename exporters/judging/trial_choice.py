@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..documents.export_names import Rule
+from ..documents.score import in_words, shown
 from ..documents.search import Search, Trial
 from ..documents.units import counted, format_bytes, format_ms
 
 _MOST = {"smallest": "the smallest", "fastest": "the fastest", "most-accurate": "the most accurate"}
 
 
-def choose_trial(trials: Sequence[Trial], goal: Rule) -> Trial | None:
+def choose_trial(
+    trials: Sequence[Trial], goal: Rule, *, higher_is_better: bool = True
+) -> Trial | None:
     """Return the best trial by the goal among those that hold; None where none does.
 
     Sizes are deflated bytes; speeds are ratios to dense measured beside it, which other load of
     the machine moves less than milliseconds. Among equals the smaller one is chosen, then the
-    faster one, then the earlier one.
+    faster one, then the earlier one. The metric that counts says whether higher is better.
     """
     holding = [trial for trial in trials if trial.outcome == "holds"]
-    return min(holding, key=lambda trial: _order(trial, goal), default=None)
+    return min(holding, key=lambda trial: _order(trial, goal, higher_is_better), default=None)
 
 
 def why_chosen(search: Search) -> str:
@@ -49,6 +53,9 @@ def targets_in_words(search: Search) -> str:
     if wanted.max_accuracy_drop is not None:
         points = "point" if wanted.max_accuracy_drop == 1 else "points"
         words.append(f"at most {wanted.max_accuracy_drop:g} {points} below dense")
+    if wanted.max_metric_drop is not None:
+        most = shown(wanted.max_metric_drop, search.dense.unit).replace(" %", " points")
+        words.append(f"at most {most} worse than dense in {in_words(search.metric)}")
     if wanted.latency_ms is not None:
         words.append(f"at most {wanted.latency_ms:g} ms")
     if wanted.speedup is not None:
@@ -61,9 +68,8 @@ def targets_in_words(search: Search) -> str:
 def figures_in_words(search: Search, trial: Trial) -> str:
     """Return what was measured of a trial, the targets first."""
     words = []
-    if trial.accuracy is not None:
-        drop = search.dense_accuracy - trial.accuracy
-        words.append(f"{trial.accuracy:.2f} % ({-drop:+.2f} points)")
+    if (score := search.score(trial)) is not None:
+        words.append(f"{score.text()} ({score.change(search.dense)})")
     if trial.latency_ms is not None:
         words.append(format_ms(trial.latency_ms))
     if trial.speedup is not None:
@@ -86,13 +92,14 @@ def _beyond(search: Search, best: Trial) -> str:
     way = rising.get(search.varied, 0)
     harder = [t for t in search.trials if way * (t.value - best.value) > 0 and not t.accurate]
     nearest = min(harder, key=lambda trial: way * trial.value, default=None)
-    if nearest is None or nearest.accuracy is None:
+    score = None if nearest is None else search.score(nearest)
+    if nearest is None or score is None:
         return ""
-    drop = search.dense_accuracy - nearest.accuracy
+    off = f"{score.loss(search.dense):.2f} points below"
+    if not score.is_share:
+        off = f"{score.loss(search.dense):.4g} worse"
     given_up = " when it was given up" if nearest.outcome == "stopped" else ""
-    return (
-        f"the next one beyond it, {named(search, nearest)}, was {drop:.2f} points below{given_up}"
-    )
+    return f"the next one beyond it, {named(search, nearest)}, was {off}{given_up}"
 
 
 def _nothing(search: Search) -> str:
@@ -123,10 +130,14 @@ def _nearest(search: Search, tried: Sequence[Trial]) -> Trial:
     timed = search.targets.latency_ms is not None or search.targets.speedup is not None
     if accurate and (timed or search.varied == "prune.target_speedup"):
         return max(accurate, key=lambda trial: trial.speedup or 0.0)
-    return max(tried, key=lambda trial: trial.accuracy or 0.0)
+    return min(
+        tried, key=lambda trial: _order(trial, "most-accurate", search.dense.higher_is_better)
+    )
 
 
-def _order(trial: Trial, goal: Rule) -> tuple[float, float, float]:
+def _order(trial: Trial, goal: Rule, higher_is_better: bool) -> tuple[float, float, float]:
     size, speed = float(trial.deflated_bytes or 0), -(trial.speedup or 0.0)
-    first = {"smallest": size, "fastest": speed, "most-accurate": -(trial.accuracy or 0.0)}
+    value = trial.accuracy if trial.score is None else trial.score
+    wrong = math.inf if value is None else -value if higher_is_better else value
+    first = {"smallest": size, "fastest": speed, "most-accurate": wrong}
     return first[goal], size, speed

@@ -25,6 +25,7 @@ from .accuracy import Accuracy, Batch, Meter, scores
 from .denormals import flushing
 from .inference import predict
 from .latency import Times, measure_in_sittings, plan_sittings
+from .lengths import of_length
 from .peak_memory import peak_memory
 from .session import SessionSettings, open_session
 from .sizes import deflated_bytes, file_bytes, load_ms, nonzeros
@@ -73,6 +74,7 @@ def validate_files(
     seed: int,
     reporter: Reporter,
     meter: Callable[[], Meter] = Accuracy,
+    lengths: Sequence[int] = (),
 ) -> Measured:
     """Measure size, load time, memory, accuracy and latency of all files with the same inputs.
 
@@ -90,6 +92,7 @@ def validate_files(
         seed: fixes the samples timed and the bootstrap.
         reporter: where progress goes.
         meter: makes what measures the metrics of a file.
+        lengths: of sequences that latency is measured at too, at the first batch size.
 
     Raises:
         InputError: when the plain or the dense file cannot be run so.
@@ -102,25 +105,10 @@ def validate_files(
     with flushing(settings.flush_denormals):
         parity = bench.parity()
         reached = bench.scores(batches, test_samples, meter)
-        rounds = prod(plan_sittings(len(reached), runs)) * len(sizes)
-        with reporter.task("latency, in alternation", rounds, "round") as task:
-            times = measure_in_sittings(
-                {name: partial(bench.open, name) for name in reached},
-                samples, batch_sizes=sizes, runs=runs, seed=seed, on_round=task.advance,
-            )  # fmt: skip
-    figures = bench.figures(reached, times)
-    ratios = {
-        name: {str(size): speedup(times["dense"][size], by_size[size], seed) for size in sizes}
-        for name, by_size in times.items()
-        if name != "dense"
-    }
-    results = {}
-    for name, form in forms.items():
-        measured: dict[str, Any] = {"failure": bench.failures.get(name)}
-        if name not in bench.failures:
-            measured |= {"figures": figures[name], "parity": parity[name], "speedup": ratios[name]}
-        results[name] = VariantFigures(file=form.path.name, **measured)
-    return Measured(figures["dense"], figures["pruned"], ratios["pruned"], results)
+        times = bench.times(reached, samples, sizes, runs, seed)
+        by_length = {n: bench.times_at(n, reached, runs, seed) for n in dict.fromkeys(lengths)}
+    figures = bench.figures(reached, times, by_length)
+    return bench.measured(figures, parity, times, seed)
 
 
 @dataclass(frozen=True)
@@ -172,7 +160,46 @@ class _Bench:
                     reached[name] = scores(self.open(name), batches(), meter(), task.advance)
         return reached
 
-    def figures(self, reached: Mapping[str, Scores], times: Times) -> dict[str, ModelFigures]:
+    def times(
+        self, names: Iterable[str], samples: Nest, sizes: Sequence[int], runs: int, seed: int
+    ) -> Times:
+        """Time files in alternation."""
+        openers = {name: partial(self.open, name) for name in names}
+        rounds = prod(plan_sittings(len(openers), runs)) * len(sizes)
+        with self.reporter.task("latency, in alternation", rounds, "round") as task:
+            return measure_in_sittings(
+                openers, samples, batch_sizes=sizes, runs=runs, seed=seed, on_round=task.advance
+            )
+
+    def times_at(self, length: int, names: Iterable[str], runs: int, seed: int) -> Times:
+        """Time files at the first batch size with sequences of a length."""
+        samples = of_length(self.open("dense"), self.samples, length)
+        return self.times(names, samples, self.sizes[:1], runs, seed)
+
+    def measured(
+        self,
+        figures: Mapping[str, ModelFigures],
+        parity: Mapping[str, float],
+        times: Times,
+        seed: int,
+    ) -> Measured:
+        """Put together what was measured of the files, with their speeds over dense."""
+        ratios = {
+            name: {str(n): speedup(times["dense"][n], by_size[n], seed) for n in self.sizes}
+            for name, by_size in times.items()
+            if name != "dense"
+        }
+        results = {}
+        for name, form in self.forms.items():
+            found: dict[str, Any] = {"failure": self.failures.get(name)}
+            if name not in self.failures:
+                found |= {"figures": figures[name], "parity": parity[name], "speedup": ratios[name]}
+            results[name] = VariantFigures(file=form.path.name, **found)
+        return Measured(figures["dense"], figures["pruned"], ratios["pruned"], results)
+
+    def figures(
+        self, reached: Mapping[str, Scores], times: Times, by_length: Mapping[int, Times]
+    ) -> dict[str, ModelFigures]:
         """Measure what is left, and put the figures of each file together."""
         figures = {}
         with self.reporter.task("size, load time and memory", len(reached), "file") as task:
@@ -193,6 +220,11 @@ class _Bench:
                         memory_bytes=memory[name],
                         latency_ms={
                             str(size): summarise(runs, size) for size, runs in times[name].items()
+                        },
+                        latency_by_length={
+                            str(length): summarise(runs, size)
+                            for length, found in by_length.items()
+                            for size, runs in found[name].items()
                         },
                     )
                 task.advance()

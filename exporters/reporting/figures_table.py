@@ -50,6 +50,9 @@ def _latency_rows(report: Report) -> Iterator[Row]:
         dense = report.dense.latency_ms.get(batch)
         yield f"p50, batch {batch}", _p(dense, "p50"), _p(pruned, "p50"), _speed(report, batch)
         yield f"p90, batch {batch}", _p(dense, "p90"), _p(pruned, "p90"), ""
+    for length, pruned in report.pruned.latency_by_length.items():
+        dense = report.dense.latency_by_length.get(length)
+        yield f"p50, length {length}", _p(dense, "p50"), _p(pruned, "p50"), ""
 
 
 def _p(latency: Latency | None, percentile: Literal["p50", "p90"]) -> str:

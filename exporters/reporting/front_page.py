@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..documents.score import Score, in_words, shown
 from ..documents.search import Search, Trial
 from ..documents.units import format_bytes, format_ms
 from ..judging.trial_choice import named, targets_in_words
@@ -33,6 +34,8 @@ def render_front(search: Search) -> str:
         status=_status(search),
         sentence=_capital(search.why),
         lead=_lead(search),
+        metric=in_words(search.metric),
+        better="Up" if search.dense.higher_is_better else "Down",
         figures=_figures(search),
         rows=[_row(search, trial) for trial in search.trials],
     )  # fmt: skip
@@ -50,7 +53,7 @@ def _lead(search: Search) -> str:
     return (
         f"Wanted was the {goal[search.goal]} model with {targets_in_words(search)}. Each trial is "
         f"a run with its own {search.varied}; the dense model reaches "
-        f"{search.dense_accuracy:.2f} % on {search.test_samples:,} test samples."
+        f"{search.dense.text()} on {search.test_samples:,} test samples."
     )
 
 
@@ -82,26 +85,34 @@ def _left(trial: Trial) -> float | None:
 def _figure(search: Search, title: str, dense: float, cost: Cost) -> Figure | None:
     """Draw the trials of which accuracy and cost are known, and the dense model; None without."""
     points = [
-        (trial.number, price, trial.accuracy)
+        (trial.number, price, score.value)
         for trial in search.trials
-        if (price := cost(trial)) is not None and trial.accuracy is not None
+        if (price := cost(trial)) is not None and (score := search.score(trial)) is not None
     ]
     if not points:
         return None
-    every = [(_DENSE, dense, search.dense_accuracy), *points]
-    best = front(every)
+    every = [(_DENSE, dense, search.dense.value), *points]
+    sign = 1 if search.dense.higher_is_better else -1
+    best = front([(number, price, sign * value) for number, price, value in every])
     spots = [
-        Spot(number, _name(search, number), price, accuracy, _colour(search, number),
-             number in best)
-        for number, price, accuracy in every
-    ]  # fmt: skip
-    rows: list[Sequence[str]] = [("model", title, "accuracy in %", "front")]
-    rows += [
-        (_name(search, number), f"{price:.4g}", f"{accuracy:.2f}", "best" if number in best else "")
-        for number, price, accuracy in every
+        Spot(number, _name(search, number), price, value, _colour(search, number), number in best)
+        for number, price, value in every
     ]
-    svg = scatter_plot(spots, x_title=title, label=f"Accuracy in % against {title}")
-    return Figure(f"Accuracy in %, against {title}", svg, rows, legend=_LEGEND)
+    unit = search.dense.unit
+    metric = in_words(search.metric) + (f" in {unit}" if unit else "")
+    rows: list[Sequence[str]] = [("model", title, metric, "front")]
+    rows += [
+        (
+            _name(search, number),
+            f"{price:.4g}",
+            shown(value, unit).removesuffix(" %"),
+            "best" if number in best else "",
+        )
+        for number, price, value in every
+    ]
+    what = f"{metric[:1].upper()}{metric[1:]}"
+    svg = scatter_plot(spots, x_title=title, label=f"{what} against {title}")
+    return Figure(f"{what}, against {title}", svg, rows, legend=_LEGEND)
 
 
 def _name(search: Search, number: int) -> str:
@@ -118,14 +129,14 @@ def _colour(search: Search, number: int) -> str:
 
 def _row(search: Search, trial: Trial) -> dict[str, object]:
     speed = NO_VALUE if trial.speedup is None else f"{trial.speedup:.2f}×"
-    drop = None if trial.accuracy is None else trial.accuracy - search.dense_accuracy
+    score = search.score(trial)
     return {
         "name": _name(search, trial.number),
         "form": trial.form or "",
         "colour": _colour(search, trial.number),
         "chosen": trial.number == search.chosen,
         "cells": [
-            NO_VALUE if drop is None else f"{trial.accuracy:.2f} % ({drop:+.2f})",
+            NO_VALUE if score is None else _beside_dense(score, search.dense),
             NO_VALUE if trial.sparsity is None else f"{100 * trial.sparsity:.2f} %",
             NO_VALUE if trial.latency_ms is None else format_ms(trial.latency_ms),
             speed,
@@ -136,6 +147,10 @@ def _row(search: Search, trial: Trial) -> dict[str, object]:
         "reason": trial.reason or "",
         "folder": trial.folder,
     }
+
+
+def _beside_dense(score: Score, dense: Score) -> str:
+    return f"{score.text()} ({score.change(dense).removesuffix(' points')})"
 
 
 def _capital(sentence: str) -> str:

@@ -262,6 +262,10 @@ def all_figures(report: Report) -> list[tuple[str, ...]]:
         )
         speeds = [form.speedup.get(batch) for form in measured]
         add(f"speed, batch {batch}", [format_speed(s) if s else NO_VALUE for s in speeds])
+    for length in report.pruned.latency_by_length:
+        found = [f.latency_by_length.get(length) for f in figures]
+        shown = [NO_VALUE if one is None else format_ms(one.p50) for one in found]
+        add(f"p50, length {length}, batch {first_batch(report)}", shown)
     planned = [form.planned_speedup for form in measured]
     add(
         f"planned speed, batch {first_batch(report)}",

@@ -113,12 +113,15 @@ class Data:
         keys = _cut(np.arange(len(self.test), dtype=np.int64), batch)
         return self._batches(self.test, keys, stream(self.seed, "test"), None)
 
-    def fisher_batches(self, *, draw: int, count: int, batch: int, leave_out: int = 0) -> Batches:
+    def fisher_batches(
+        self, *, draw: int, count: int, batch: int, leave_out: int = 0, only: range | None = None
+    ) -> Batches:
         """Return ``count`` batches of ``batch`` training samples without augmentation.
 
         They are drawn without replacement until the split is used up, and then again in a new
         order; the orders are fixed by the seed and ``draw``, the number of the collection of
-        gradients. The ``leave_out`` samples of :meth:`held_back_batches` are not among them.
+        gradients. The ``leave_out`` samples of :meth:`held_back_batches` are not among them. Of
+        all batches those whose numbers are in ``only`` are given.
         """
         name = stream(self.seed, "fisher", draw)
         samples = np.sort(self._shuffled()[leave_out:])
@@ -127,7 +130,10 @@ class Data:
             samples[permutation(stream(name, turn), len(samples))]
             for turn in range(-(-needed // len(samples)))
         ]
-        return self._batches(self.train, _cut(np.concatenate(turns)[:needed], batch), name, None)
+        keys = _cut(np.concatenate(turns)[:needed], batch)
+        if only is not None:
+            keys = keys[only.start : only.stop]
+        return self._batches(self.train, keys, name, None)
 
     def held_back_batches(self, *, count: int, batch: int) -> Batches:
         """Return ``count`` training samples, ``batch`` at a time, the same at every call."""
@@ -402,7 +408,7 @@ def _find(
     if name.startswith("wds:") and name != "wds:":
         return open_shards(Path(name.removeprefix("wds:")), reporter)
     if name.startswith("hf:") and name != "hf:":
-        return open_hub(name.removeprefix("hf:"))
+        return open_hub(name.removeprefix("hf:"), settings, task)
     if given is not None or is_factory(name):
         return open_factory(
             name, task=task, workers=settings.workers, reporter=reporter, given=given

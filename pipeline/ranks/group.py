@@ -27,11 +27,13 @@ class Ranks:
         rank: in [0, size).
         size: number of processes.
         patient: the group in which ranks wait without a time limit.
+        group: the process group of these ranks; None: that of all.
     """
 
     rank: int
     size: int
     patient: Any = field(default=None, repr=False, compare=False)
+    group: Any = field(default=None, repr=False, compare=False)
 
     @property
     def first(self) -> bool:
@@ -47,7 +49,7 @@ class Ranks:
         if self.size == 1:
             return tensor
         total = tensor.detach().clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=self.group)
         return total
 
     def gather(self, value: T) -> list[T]:
@@ -55,8 +57,16 @@ class Ranks:
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
+        dist.all_gather_object(found, value, group=self.group)
         return found
+
+    def among(self, ranks: Sequence[int]) -> Ranks:
+        """Return some of the ranks, of which this is one, for sums and objects alone.
+
+        All of them call it, in the same order as other such calls; the others do not.
+        """
+        group = dist.new_group([*ranks], use_local_synchronization=True)
+        return Ranks([*ranks].index(self.rank), len(ranks), group=group)
 
     def broadcast(self, value: T, source: int = 0) -> T:
         """Return what rank ``source`` gave."""

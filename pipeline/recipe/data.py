@@ -48,6 +48,16 @@ class DataSettings(Section):
     workers: int = Field(0, ge=0, description="processes that decode images")
     limit_train: int | None = Field(None, gt=0, description="training samples used, stratified")
     limit_test: int | None = Field(None, gt=0, description="test samples used, stratified")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="of hf: data, by use: label; image, or text and text_pair, or inputs by name",
+    )
+    tokenizer: str | None = Field(
+        None, description="hf: model whose tokenizer makes tokens of text; null: that of the model"
+    )
+    tokens: int | None = Field(
+        None, gt=0, description="tokens of each text, cut or filled up; null: 128 at most"
+    )
     skip_bad_images: bool = Field(False, description="leave out images that cannot be read")
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ class ModelSettings(Section):
     """Which network, and its trained weights."""
 
     name: str = Field(
-        "digits-cnn", description="built-in name, timm:, torchvision:, FILE.py:FACTORY"
+        "digits-cnn", description="built-in name, timm:, torchvision:, hf:, FILE.py:FACTORY"
     )
     weights: str | None = Field(None, description="weights file, or 'random'")
     ema: bool = Field(

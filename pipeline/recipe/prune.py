@@ -72,6 +72,11 @@ class PruneSettings(Section):
     channel_multiple: int = Field(
         1, gt=0, description="channel: widths that are cut are multiples of this many channels"
     )
+    channel_cost: Literal["macs", "weights", "ms"] | None = Field(
+        None,
+        description="channel: what the loss of a channel is divided by: what it frees in MACs, in "
+        "weights, or in ms measured in ONNX Runtime; default: what the target counts",
+    )
     channel_least: int = Field(
         1, gt=0, description="channel: least number of channels that a width is cut down to"
     )
@@ -208,7 +213,7 @@ class PruneSettings(Section):
             self._check_channels()
         elif self.max_macs is not None and self.allocation != "flops":
             raise ValueError(f"max_macs needs allocation=flops, got {self.allocation}")
-        for key in ("channel_multiple", "channel_least", "then", "then_sparsity"):
+        for key in ("channel_cost", "channel_multiple", "channel_least", "then", "then_sparsity"):
             if self.pattern != CHANNEL and getattr(self, key) != _default(key):
                 raise ValueError(f"{key} needs pattern=channel, got {self.pattern}")
         if self.pattern != CHANNEL:
@@ -279,8 +284,8 @@ class PruneSettings(Section):
                     else "needs then_sparsity, the share of what is left that goes"
                 )
             )
-        own = {"pattern", "sparsity", "max_macs", "target_speedup", "channel_multiple",
-               "channel_least", "then", "then_sparsity"}  # fmt: skip
+        own = {"pattern", "sparsity", "max_macs", "target_speedup", "then", "then_sparsity",
+               "channel_cost", "channel_multiple", "channel_least"}  # fmt: skip
         values = self.model_dump(exclude=own)
         target = {} if kept else {"sparsity": self.then_sparsity}
         return PruneSettings(**{**values, **target, "pattern": self.then})

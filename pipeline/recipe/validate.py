@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from .values import PositiveInts, Section
 
@@ -13,6 +13,11 @@ class ValidateSettings(Section):
     """How the files are measured in ONNX Runtime."""
 
     batches: PositiveInts = Field([1, 32], description="batch sizes whose latency is measured")
+    lengths: list[PositiveInt] = Field(
+        [],
+        description="lengths of sequences whose latency is measured too, at the first batch size; "
+        "needs export.dynamic=sequence",
+    )
     runs: int = Field(200, ge=100, description="timed runs of each model and batch size")
     threads: int | None = Field(None, gt=0, description="intra-op threads; default: all cores")
     provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(

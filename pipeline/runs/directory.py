@@ -106,6 +106,11 @@ class RunDirectory:
                 "not there; start again with --overwrite"
             )
 
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed had not finished writing."""
+        for file in self.path.glob(".*.tmp"):
+            file.unlink(missing_ok=True)
+
     def begin(self, recipe: Recipe) -> None:
         """Remove the files of an earlier run and write the recipe, which marks a run."""
         try:

@@ -26,12 +26,12 @@ from ..pruning.tensors.layout import Layout
 from ..recipe.pattern import CHANNEL, parse_pattern
 from ..recipe.recipe import Recipe
 from ..recipe.search import SearchSettings
-from ..recipe.task import CLASSIFICATION
 from ..runs.directory import RunDirectory
 from ..stages.export import dense_stage, real_samples
 from ..stages.latency import check_kernels
 from ..stages.measure import session_settings
 from ..stages.opening import Job, open_job
+from ..stages.prune import score_now
 from .channel_ways import ChannelsToMacs, ChannelsToSpeed, FewestMacs
 from .trials import past, run_trial, trial_directories, trial_directory
 from .ways import MostSparsity, MostSpeed, ToMacs, ToSpeed, Way, trial_recipe
@@ -92,18 +92,13 @@ def find_targets(recipe: Recipe) -> Targets:
         "target-macs": wanted.target_macs,
     }
     names = [f"--{name}" for name, value in given.items() if value is not None]
-    if recipe.task.kind != CLASSIFICATION or recipe.task.metric not in (None, ACCURACY):
-        raise InputError(
-            f"a search holds accuracy, which task {recipe.task.kind} has not as its metric: prune "
-            "with prune-and-export and gates.max_metric_drop"
-        )
-    drop = recipe.gates.max_accuracy_drop
+    drop, worse = recipe.gates.max_accuracy_drop, recipe.gates.max_metric_drop
     if len(names) > 1:
         raise InputError(f"{' and '.join(names)} exclude each other: leave one")
-    if not names and drop is None:
+    if not names and drop is None and worse is None:
         raise InputError(
-            "a search needs a target: --max-accuracy-drop, --target-latency-ms, --target-speedup "
-            "or --target-macs"
+            "a search needs a target: --max-accuracy-drop, --max-metric-drop, --target-latency-ms, "
+            "--target-speedup or --target-macs"
         )
     if prune.pattern == CHANNEL and prune.sparsity is not None:
         raise InputError(
@@ -119,6 +114,7 @@ def find_targets(recipe: Recipe) -> Targets:
         _check_allocation(recipe, wanted)
     return Targets(
         max_accuracy_drop=drop,
+        max_metric_drop=worse,
         latency_ms=wanted.target_latency_ms,
         speedup=prune.target_speedup,
         macs=wanted.target_macs,
@@ -203,6 +199,12 @@ def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
         if found.recipe_digest != job.directory.stored_digest(job.recipe):
             raise InputError(f"{str(path)!r} is of another search: start again with --overwrite")
         return found
+    dense = score_now(job)
+    if targets.max_accuracy_drop is not None and not (dense.is_share and dense.higher_is_better):
+        raise InputError(
+            f"--max-accuracy-drop is for a share in percent, and {job.task.title} is none: take "
+            "--max-metric-drop"
+        )
     return Search(
         schema="wfpipe-search/1",
         model=job.recipe.model.name,
@@ -210,7 +212,9 @@ def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
         goal=goal,
         targets=targets,
         varied="",
-        dense_accuracy=job.state.history[0]["accuracy"],
+        metric=job.task.metric,
+        dense_accuracy=dense.value if job.task.metric == ACCURACY else None,
+        dense_score=dense,
         dense_bytes=deflated_bytes(job.directory.dense),
         dense_latency_ms=None if targets.latency_ms is None else dense_latency(job),
         test_samples=len(job.data.test),
@@ -301,7 +305,10 @@ class _Hunt:
             number=number,
             value=value,
             least=_least(found) if self.way.gives_up else None,
-            sparser=[past(trial_directory(self.directory.path, t.number)) for t in harder],
+            sparser=[
+                past(trial_directory(self.directory.path, t.number), found.dense) for t in harder
+            ],
+            metric=found.dense,
             reporter=self.reporter,
             what=what,
         )
@@ -337,7 +344,7 @@ class _Hunt:
 
 def _with_trial(found: Search, trial: Trial) -> Search:
     trials = [*found.trials, trial]
-    best = choose_trial(trials, found.goal)
+    best = choose_trial(trials, found.goal, higher_is_better=found.dense.higher_is_better)
     found = found.model_copy(
         update={"trials": trials, "chosen": None if best is None else best.number}
     )
@@ -345,11 +352,17 @@ def _with_trial(found: Search, trial: Trial) -> Search:
 
 
 def _least(found: Search) -> float | None:
-    """Return the accuracy below which a trial is given up: a sample may be told otherwise by the
-    exported file, whose outputs agree with the network's to a tolerance.
+    """Return of the metric, higher is better, below which a trial is given up.
+
+    A sample may be told otherwise by the exported file, whose outputs agree with the network's to a
+    tolerance.
     """
-    drop = found.targets.max_accuracy_drop
-    return None if drop is None else found.dense_accuracy - drop - 100 / found.test_samples
+    targets, dense = found.targets, found.dense
+    drops = [d for d in (targets.max_accuracy_drop, targets.max_metric_drop) if d is not None]
+    if not drops:
+        return None
+    slack = 100 / found.test_samples if dense.is_share else 1e-3 * abs(dense.value)
+    return (dense.value if dense.higher_is_better else -dense.value) - min(drops) - slack
 
 
 def _duration(seconds: float) -> str:

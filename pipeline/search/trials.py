@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -12,6 +12,7 @@ from ...exporters.documents.forms import Form, first_batch, forms
 from ...exporters.documents.report import Report
 from ...exporters.documents.run_log import Event as Line
 from ...exporters.documents.run_log import read_log
+from ...exporters.documents.score import Score, shown
 from ...exporters.documents.search import Trial
 from ...exporters.judging.gates import describe
 from ...exporters.judging.pick import order
@@ -22,10 +23,11 @@ from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
 from ..runs.state import Event
 from ..stages.latency import OutOfReach
+from ..stages.prune import score_of
 from ..stages.run import prune_and_export
 from .hopeless import Hopeless, Past, Watch
 
-_ACCURACY = "max_accuracy_drop"
+_DROPS = ("max_accuracy_drop", "max_metric_drop")
 
 
 def trial_directory(search: Path, number: int) -> RunDirectory:
@@ -46,6 +48,7 @@ def run_trial(
     value: float,
     least: float | None,
     sparser: Sequence[Past],
+    metric: Score,
     reporter: Reporter,
     what: str,
 ) -> Trial:
@@ -56,8 +59,9 @@ def run_trial(
         directory: its run directory; a run that is there is continued.
         number: of the trial, from 1.
         value: of what is varied.
-        least: accuracy in percent below which it is given up; None: never.
+        least: of the metric, higher is better, below which it is given up; None: never.
         sparser: trials that prune more.
+        metric: that counts, of the dense model.
         reporter: gets one bar for the trial; its lines are for those who asked for more.
         what: name of the bar.
     """
@@ -68,9 +72,9 @@ def run_trial(
         bar = _Bar(task)
 
         def watch(history: Sequence[Event]) -> None:
-            bar.at(len(history) - 1, f"accuracy {history[-1]['accuracy']:.2f} %")
+            bar.at(len(history) - 1, shown(score_of(history[-1]), metric.unit))
             if least is not None:
-                Watch(least, len(units), steps, sparser).check(_past(history[1:]))
+                Watch(least, len(units), steps, sparser, metric).check(_past(history[1:], metric))
 
         try:
             report = prune_and_export(
@@ -87,13 +91,15 @@ def run_trial(
     return Trial(**base, **found, seconds=round(monotonic() - begin, 1))
 
 
-def past(directory: RunDirectory) -> Past:
-    """Return the accuracies of a trial from its log."""
-    return _past([line.model_dump() for line in read_log(directory.path)[1:]])
+def past(directory: RunDirectory, metric: Score) -> Past:
+    """Return the metric of a trial from its log."""
+    lines = [line.model_dump(exclude_none=True) for line in read_log(directory.path)[1:]]
+    return _past(lines, metric)
 
 
-def _past(history: Sequence[Mapping[str, Any]]) -> Past:
-    return Past([e["event"] for e in history], [float(e["accuracy"] or 0.0) for e in history])
+def _past(history: Sequence[Event], metric: Score) -> Past:
+    sign = 1 if metric.higher_is_better else -1
+    return Past([e["event"] for e in history], [sign * score_of(e) for e in history])
 
 
 def _of_report(report: Report) -> dict[str, Any]:
@@ -110,6 +116,7 @@ def _of_report(report: Report) -> dict[str, Any]:
         "sparsity": report.sparsity,
         "form": form.name,
         "accuracy": figures.accuracy,
+        "score": figures.score.value if figures.score else None,
         "latency_ms": latency.p50 if latency else None,
         "speedup": ratio.ratio if ratio else None,
         "deflated_bytes": figures.deflated_bytes,
@@ -124,6 +131,7 @@ def _of_log(lines: Sequence[Line], reason: str) -> dict[str, Any]:
         "reason": reason,
         "sparsity": last.sparsity,
         "accuracy": last.accuracy,
+        "score": last.metric if last.accuracy is None else last.accuracy,
     }
 
 
@@ -138,7 +146,7 @@ def _telling(report: Report) -> Form:
 
 
 def _accurate(form: Form) -> bool:
-    return all(gate.passed for gate in form.gates if gate.name == _ACCURACY)
+    return all(gate.passed for gate in form.gates if gate.name in _DROPS)
 
 
 def _macs_left(report: Report, dense: Path) -> float | None:

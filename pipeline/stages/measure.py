@@ -12,6 +12,7 @@ import torch
 from ...exporters.documents.report import (
     REPORT_FILE,
     REPORT_SCHEMA,
+    Environment,
     GateResult,
     ModelFigures,
     Report,
@@ -25,7 +26,13 @@ from ...exporters.judging.gates import check_gates
 from ...exporters.judging.verdict import verdict
 from ...exporters.measuring.environment import describe_environment
 from ...exporters.measuring.kernels_library import path_in_use
-from ...exporters.measuring.session import PROVIDERS, SessionSettings, default_threads
+from ...exporters.measuring.lengths import check_length
+from ...exporters.measuring.session import (
+    PROVIDERS,
+    SessionSettings,
+    default_threads,
+    open_session,
+)
 from ...exporters.measuring.validation import Form, Measured, validate_files
 from ...exporters.onnx.zeros import ZeroCount, layer_figures
 from ...exporters.reading.onnx_graph import read_model
@@ -101,12 +108,7 @@ def measure_files(
     forms = variants or {}
     task = task or open_task(recipe.task)
     measured = _measure(pruned, dense, forms, data, recipe, settings, reporter, task)
-    provider = PROVIDERS[settings.provider]
-    total = zeros.pruned + zeros.kept if zeros else None
-    sparsity = zeros.pruned / total if zeros and total else file_sparsity(layers)
-    works = [forms[name].path for name, form in measured.variants.items() if form.figures]
-    gone = zeros.gone if zeros else 0
-    weights = file_weights(layers)
+    gone, weights = zeros.gone if zeros else 0, file_weights(layers)
     of_all = file_sparsity(layers, gone)
     hold = _Gates(recipe.gates, measured.dense, of_all, weights + gone, baseline, planned).hold
     return Report(
@@ -115,26 +117,55 @@ def measure_files(
         recipe_digest=recipe.digest() if device is not None else None,
         test_samples=len(data.test),
         test_set=planned.test_set,
-        sparsity=sparsity,
+        sparsity=_sparsity(zeros) if zeros else file_sparsity(layers),
         file_sparsity=file_sparsity(layers),
         file_weights=weights,
         stays_dense=dense_weights(layers),
         dense=measured.dense,
         pruned=measured.pruned,
         speedup=measured.speedup,
-        verdict=verdict(measured.pruned, measured.dense, measured.speedup, provider),
+        verdict=_verdict(measured, settings),
         gates=hold(measured.pruned, measured.speedup),
         layers=layers,
-        environment=describe_environment(
-            settings, provider, str(device or "none"), _kernels(settings, [pruned, dense, *works])
-        ),
+        environment=_environment(settings, device, [pruned, dense, *_that_work(forms, measured)]),
         variants={name: _held(form, hold) for name, form in measured.variants.items()},
     )
 
 
-def _kernels(settings: SessionSettings, files: Sequence[Path]) -> str | None:
-    """Return the processor path that ran the sparse kernels of files; they run on the CPU alone."""
-    return path_in_use(files) if settings.provider == "cpu" else None
+def _sparsity(zeros: ZeroCount) -> float:
+    return zeros.pruned / max(1, zeros.pruned + zeros.kept)
+
+
+def check_lengths(dense: Path, data: Data, recipe: Recipe, device: torch.device) -> None:
+    """Try the dense file at the lengths of ``validate.lengths``, before a run of hours.
+
+    Raises:
+        InputError: when its sequences are not free, or it does not take one.
+    """
+    if recipe.validate_.lengths:
+        session = open_session(dense, session_settings(recipe.validate_, device))
+        inputs, _ = next(iter(data.test_batches(batch=recipe.validate_.batches[0])))
+        for length in recipe.validate_.lengths:
+            check_length(session, each(lambda t: t.numpy(), inputs), length)
+
+
+def _verdict(measured: Measured, settings: SessionSettings) -> str:
+    provider = PROVIDERS[settings.provider]
+    return verdict(measured.pruned, measured.dense, measured.speedup, provider)
+
+
+def _that_work(forms: Mapping[str, Form], measured: Measured) -> list[Path]:
+    return [forms[name].path for name, form in measured.variants.items() if form.figures]
+
+
+def _environment(
+    settings: SessionSettings, device: torch.device | None, files: Sequence[Path]
+) -> Environment:
+    """Describe the machine, and the path of the sparse kernels, which run on the CPU alone."""
+    kernels = path_in_use(files) if settings.provider == "cpu" else None
+    return describe_environment(
+        settings, PROVIDERS[settings.provider], str(device or "none"), kernels
+    )
 
 
 def _held(form: VariantFigures, hold: Hold) -> VariantFigures:
@@ -234,6 +265,7 @@ def _measure(
         samples=each(lambda t: t.numpy(), samples),
         settings=settings,
         batch_sizes=recipe.validate_.batches,
+        lengths=recipe.validate_.lengths,
         runs=recipe.validate_.runs,
         seed=recipe.run.seed,
         reporter=reporter,

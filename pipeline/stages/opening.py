@@ -14,6 +14,7 @@ from ...exporters.documents.manifest import SPARSE_CPU
 from ...exporters.measuring.kernels_library import libraries_for
 from ...models.calling import take_nests
 from ...models.copying import copy_module
+from ...models.hugging_face import class_names_of, is_hub_model
 from ...models.registry import load_model
 from ...support.errors import InputError, first_line
 from ...support.nests import Nest, plain, samples, tensors
@@ -92,7 +93,11 @@ class Job(Parts):
 
 
 def open_parts(
-    recipe: Recipe, folder: Path, reporter: Reporter, given: Given | None = None
+    recipe: Recipe,
+    folder: Path,
+    reporter: Reporter,
+    given: Given | None = None,
+    ranks: Ranks | None = None,
 ) -> Parts:
     """Open data and network, and check that they fit each other, the recipe and the memory.
 
@@ -101,6 +106,7 @@ def open_parts(
         folder: where a bank on the disk would be.
         reporter: shows progress, the plan of the memory, and warnings.
         given: objects that take their place.
+        ranks: the processes that share the work; None: this one does it alone.
 
     Raises:
         InputError: for anything in the recipe or in the files that cannot work.
@@ -129,11 +135,17 @@ def open_parts(
     if recipe.prune.pattern == CHANNEL:
         channels = find_channels(module, weights, data, recipe.prune, placement, reporter)
         weights = {**weights, **channels.parameters(module)}
-    setup = set_up(module, weights, data, recipe.prune, placement, folder, channels)
+    setup = set_up(module, weights, data, recipe.prune, placement, folder, channels, ranks)
     if setup.plan is not None:
         reporter.say(setup.plan.describe())
+    if setup.sharing is not None and setup.plan is not None:
+        rows, item = recipe.prune.gradients, setup.plan.dtype.itemsize
+        reporter.say(setup.sharing.describe(rows, item, setup.method))
     _announce_refit(setup, reporter)
-    collector = Collector(module, weights, data, recipe.prune, placement, setup.plan, folder, task)
+    collector = Collector(
+        module, weights, data, recipe.prune, placement, setup.plan, folder, task,
+        ranks or alone(), setup.sharing,
+    )  # fmt: skip
     return Parts(data, task, module, weights, placement, setup, collector)
 
 
@@ -146,7 +158,7 @@ def open_job(
     overwrite: bool = False,
     given: Given | None = None,
 ) -> Job:
-    """Open data and network, and check that they fit; nothing in the directory is touched.
+    """Open data and network, and check that they fit; no file of a run is touched.
 
     Every rank of a job does so, and sees the same folder.
 
@@ -154,13 +166,15 @@ def open_job(
         InputError: for anything in the recipe or in the files that cannot work.
     """
     ranks = join()
+    if ranks.first:
+        directory.remove_leftovers()
     if resume:
         directory.check_continuable()
     elif ranks.first:
         directory.check_free(overwrite=overwrite)
     if recipe.export.targets and SPARSE_CPU in recipe.export.variants:
         libraries_for(recipe.export.targets)
-    parts = open_parts(recipe, directory.path, reporter, given)
+    parts = open_parts(recipe, directory.path, reporter, given, ranks)
     module, weights, data = parts.module, parts.weights, parts.data
     parameters = sum(value.numel() for value in module.state_dict().values())
     if ranks.first:
@@ -297,6 +311,8 @@ def _open_model(
     )
     for note in (*(f"weights: {note}" for note in model.notes), *model.folded):
         reporter.say(note)
+    if is_hub_model(recipe.model.name):
+        _compare_classes(class_names_of(recipe.model.name), data, reporter)
     if model.untouched is not None:
         inputs, _ = next(iter(data.test_batches(batch=2)))
         check_untouched(model.untouched, model.module, inputs)
@@ -306,6 +322,17 @@ def _open_model(
             "trained: build it outside"
         )
     return model.module
+
+
+def _compare_classes(names: list[str], data: Data, reporter: Reporter) -> None:
+    """Warn where the classes that a model names are those of the data in another order."""
+    given = list(data.class_names or ())
+    if names != given and sorted(names) == sorted(given):
+        reporter.warn(
+            f"the classes of the data are {', '.join(given[:6])}, …, and those of the model "
+            f"{', '.join(names[:6])}, …: scores are taken in the order of the data, which makes "
+            "them wrong; bring the data into the order of the model"
+        )
 
 
 def _fingerprint(module: nn.Module, data: Data) -> dict[str, Any]:

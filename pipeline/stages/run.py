@@ -25,9 +25,10 @@ from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
 from ..runs.state import Event
+from .channel_times import channel_times_stage
 from .export import dense_stage, export_stage, real_samples
 from .latency import check_latency, latency_stage
-from .measure import measure_files, plan, session_settings
+from .measure import check_lengths, measure_files, plan, session_settings
 from .opening import Given, Job, open_job, open_recipe_data
 from .prune import prune_stage
 from .track import Tracking
@@ -188,7 +189,9 @@ def prune_job(job: Job) -> None:
         )
     check_latency(job)
     dense_stage(job)
+    check_lengths(job.directory.dense, job.data, job.recipe, job.placement.device)
     latency_stage(job)
+    channel_times_stage(job)
     prune_stage(job)
 
 

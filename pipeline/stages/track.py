@@ -97,7 +97,7 @@ def figures(event: Event, masks: Mapping[str, Tensor]) -> dict[str, float]:
         if key not in _COUNTS and isinstance(value, int | float) and not isinstance(value, bool)
     }
     for name, mask in masks.items():
-        values[f"sparsity/{name}"] = 1 - mask.float().mean().item()
+        values[f"layer_sparsity/{name}"] = 1 - mask.float().mean().item()
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,22 +15,31 @@ from ..data.randomness import stream
 from ..data.source import Data
 from ..pruning.gradients.bank import DiskBank, RecomputedBank, RowSink, TensorBank
 from ..pruning.gradients.evidence import Evidence, KroneckerFactors, Need
+from ..pruning.gradients.groups import Batch
 from ..pruning.gradients.kronecker_factors import collect_factors
-from ..pruning.gradients.rows import Batch, collect
+from ..pruning.gradients.rows import collect
 from ..pruning.memory.plan import MemoryPlan
 from ..pruning.tensors.layout import Layout
+from ..pruning.tensors.reduction import WHOLE
+from ..ranks.group import Ranks, alone
+from ..ranks.panels import Panels
+from ..ranks.sums import Sums
+from ..ranks.traffic import Traffic, rows_of
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
 from ..tasks.registry import DEFAULT_TASK
 from ..tasks.task import Task
 from .held_back_loss import held_back_count
+from .sharing import Sharing
 
 
 @dataclass(frozen=True)
 class Collector:
     """Where evidence comes from: the network, the data, the task, and the plan of the memory.
 
-    ``plan`` is None where no bank is needed; ``folder`` is where a bank on the disk is.
+    ``plan`` is None where no bank is needed; ``folder`` is where a bank on the disk is. Each of
+    several ``ranks`` measures on its share of the samples; with ``sharing`` the bank holds the
+    columns that this one owns, of the rows of all.
     """
 
     module: nn.Module
@@ -40,6 +50,17 @@ class Collector:
     plan: MemoryPlan | None
     folder: Path
     task: Task = DEFAULT_TASK
+    ranks: Ranks = field(default_factory=alone)
+    sharing: Sharing | None = None
+
+    @property
+    def rows(self) -> range:
+        """Which of the gradients of a measurement this rank makes."""
+        return rows_of(self.settings.gradients, self.ranks.size, self.ranks.rank)
+
+    def of_all(self, rows: Tensor) -> Tensor:
+        """Return numbers of all rows, where those of this rank's stand first, ``Float[N, m]``."""
+        return torch.cat(self.ranks.gather(rows[: len(self.rows)]))
 
     @contextmanager
     def evidence(
@@ -71,6 +92,7 @@ class Collector:
         plan, layout, device = self.plan, Layout(self.weights), self.placement.device
         assert plan is not None
         rows = self.settings.gradients
+        owned = layout if self.sharing is None else self.sharing.layout
 
         def fill(sink: RowSink | None, names: Sequence[str], mean: bool = False) -> Tensor | None:
             return collect(
@@ -78,16 +100,21 @@ class Collector:
                 {name: self.weights[name] for name in names},
                 self._batches(draw),
                 self.task.loss,
-                rows=rows,
+                rows=len(self.rows),
                 keep=torch.cat([keep[layout.places[name]] for name in names]),
                 sink=sink,
                 labels=self.settings.fisher_labels,
                 draw=self.task.draw,
-                generator=_generator(found.seed),
+                generator=self._generator(found.seed),
                 micro_batch=self.settings.micro_batch,
                 mean_gradient=mean,
                 on_row=on_row,
             ).gradient
+
+        def fill_all(bank: TensorBank | DiskBank) -> Tensor | None:
+            if self.sharing is None:
+                return fill(bank, everything, mean)
+            return self._shared_out(self.sharing, bank, plan.dtype, partial(fill, mean=mean))
 
         everything = list(self.weights)
         if plan.place == "passes":
@@ -99,27 +126,49 @@ class Collector:
             gradient = fill(None, everything, mean=True) if mean else None
             yield RecomputedBank(rows, sizes, again, plan.dtype, device), gradient
         elif plan.place == "disk":
-            with DiskBank(self.folder, rows, layout.total, plan.dtype, device) as on_disk:
-                yield on_disk, fill(on_disk, everything, mean)
+            with DiskBank(self.folder, rows, owned.total, plan.dtype, device) as on_disk:
+                yield on_disk, fill_all(on_disk)
         else:
             where = device if plan.place == "device" else torch.device("cpu")
-            G = torch.empty(rows, layout.total, dtype=plan.dtype, device=where)
+            G = torch.empty(rows, owned.total, dtype=plan.dtype, device=where)
             bank = TensorBank(G, device)
-            yield bank, fill(bank, everything, mean)
+            yield bank, fill_all(bank)
+
+    def _shared_out(
+        self,
+        sharing: Sharing,
+        bank: RowSink,
+        dtype: torch.dtype,
+        fill: Callable[[RowSink, Sequence[str]], Tensor | None],
+    ) -> Tensor | None:
+        """Make the rows of this rank, fill its bank with those of all, and return its part of ḡ."""
+        panels = Panels(
+            self.ranks, sharing.cuts, self.settings.gradients, bank, dtype,
+            self.placement.device, sharing.traffic,
+        )  # fmt: skip
+        gradient = fill(panels, list(self.weights))
+        panels.finish()
+        if gradient is None:
+            return None
+        share = len(self.rows) / self.settings.gradients
+        return sharing.here(sharing.layout.sums.sum(gradient * share)).clone()
 
     def into(self, sink: RowSink, keep: Tensor, *, draw: int, on_row: Callable[[], None]) -> None:
-        """Give a sink the gradients of a measurement; arguments are those of :meth:`evidence`."""
+        """Give a sink the gradients that this rank makes of a measurement.
+
+        Arguments are those of :meth:`evidence`.
+        """
         collect(
             self.module,
             self.weights,
             self._batches(draw),
             self.task.loss,
-            rows=self.settings.gradients,
+            rows=len(self.rows),
             keep=keep,
             sink=sink,
             labels=self.settings.fisher_labels,
             draw=self.task.draw,
-            generator=_generator(stream(self.data.seed, "labels", draw)),
+            generator=self._generator(stream(self.data.seed, "labels", draw)),
             micro_batch=self.settings.micro_batch,
             on_row=on_row,
         )
@@ -132,11 +181,12 @@ class Collector:
             self.weights,
             self._batches(draw),
             self.task.loss,
-            count=self.settings.gradients,
+            count=len(self.rows),
             labels=self.settings.fisher_labels,
             draw=self.task.draw,
-            generator=_generator(seed),
+            generator=self._generator(seed),
             on_batch=on_row,
+            sums=Sums(self.ranks, Traffic()) if self.ranks.size > 1 else WHOLE,
         )
 
     def _batches(self, draw: int) -> Iterator[Batch]:
@@ -147,10 +197,12 @@ class Collector:
             count=self.settings.gradients,
             batch=self.settings.fisher_batch,
             leave_out=held_back_count(self.settings, self.data) if tuned else 0,
+            only=self.rows,
         )
         for inputs, targets in batches:
             yield self.placement.tensor(inputs), self.placement.targets(targets)
 
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    def _generator(self, seed: int) -> torch.Generator:
+        """Return what draws the labels of this rank's rows."""
+        mine = seed if self.ranks.first else stream(seed, "rank", self.ranks.rank)
+        return torch.Generator().manual_seed(mine)

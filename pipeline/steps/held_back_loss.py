@@ -11,6 +11,7 @@ from ...support.nests import samples
 from ..data.source import Data
 from ..pruning.gradients.rows import evaluating
 from ..pruning.tensors.layout import Layout
+from ..ranks.group import Ranks, alone
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
 from ..tasks.registry import DEFAULT_TASK
@@ -27,7 +28,7 @@ def held_back_count(settings: PruneSettings, data: Data) -> int:
 
 
 class HeldBack:
-    """Measures the mean loss of a network in eval mode."""
+    """Measures the mean loss of a network in eval mode; each rank measures on its share."""
 
     def __init__(
         self,
@@ -37,12 +38,17 @@ class HeldBack:
         settings: PruneSettings,
         placement: Placement,
         task: Task = DEFAULT_TASK,
+        ranks: Ranks | None = None,
     ) -> None:
         self._module, self._weights, self._placement = module, weights, placement
         self._layout = Layout(weights)
         batches = data.held_back_batches(count=held_back_count(settings, data), batch=_BATCH)
-        self._loss = task.loss
-        self._batches = [(placement.tensor(x), placement.targets(y)) for x, y in batches]
+        self._loss, self._ranks = task.loss, ranks or alone()
+        self._batches = [
+            (placement.tensor(x), placement.targets(y))
+            for number, (x, y) in enumerate(batches)
+            if number % self._ranks.size == self._ranks.rank
+        ]
 
     @torch.no_grad()
     def loss(self, w: Tensor | None = None) -> float:
@@ -58,6 +64,9 @@ class HeldBack:
                 size = samples(inputs)
                 total += size * float(self._loss(self._module(inputs), targets))
                 count += size
+        if self._ranks.size > 1:
+            found = self._ranks.gather((total, count))
+            total, count = sum(each[0] for each in found), sum(each[1] for each in found)
         return total / count
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import torch
 
 from ...support.progress import Reporter
 from ..pruning.loss_curves import Curve, curves
 from ..pruning.tensors.layout import Layout
+from ..ranks.group import alone
 from .collect import Collector
 from .setup import Setup
 
@@ -28,6 +30,7 @@ def predict_losses(
         ValueError: when the criterion predicts no loss.
         ArithmeticError: when gradients or factors are not finite.
     """
+    collector = replace(collector, ranks=alone(), sharing=None)  # each of several does all of it
     layout = Layout(collector.weights)
     w = layout.flatten(collector.weights)
     keep = torch.ones(layout.total, dtype=torch.bool, device=w.device)

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from ...models.calling import spreading
 from ...support.errors import InputError
 from ...support.nests import each
-from ..data.structured import parts
+from ..data.preparation.structured import parts
 from ..pruning.criteria.criterion import Fisher, Update
 from ..pruning.criteria.registry import CRITERIA
 from ..pruning.gradients.bank import TensorBank
 from ..pruning.gradients.evidence import Evidence
+from ..pruning.gradients.groups import Batch
 from ..pruning.gradients.per_sample import Loss
-from ..pruning.gradients.rows import Batch, collect_gradients
+from ..pruning.gradients.rows import collect_gradients
 from ..pruning.step import Method, prune
 from ..pruning.tensors.layout import Layout
 from ..pruning.tensors.masks import mask_weights, sparsity

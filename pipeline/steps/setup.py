@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ...support.errors import InputError
-from ...support.memory import available_memory, format_size, parse_size
+from ...support.memory import format_size
 from ...support.progress import Reporter
 from ..data.source import Data
 from ..pruning.choice.costs import total_macs, weight_costs
@@ -24,9 +24,7 @@ from ..pruning.choice.water_filling import pruned_count
 from ..pruning.criteria.criterion import Fisher
 from ..pruning.criteria.registry import CRITERIA
 from ..pruning.gradients.evidence import Evidence
-from ..pruning.gradients.rows import chunk_samples
-from ..pruning.memory.plan import BudgetError, MemoryPlan, Room, plan_memory
-from ..pruning.memory.workspace import Demand
+from ..pruning.memory.plan import MemoryPlan
 from ..pruning.step import Method, select
 from ..pruning.tensors.layout import Layout
 from ..pruning.tensors.prunables import (
@@ -37,13 +35,15 @@ from ..pruning.tensors.prunables import (
     sort_weights,
 )
 from ..pruning.tensors.uses import Uses
+from ..ranks.group import Ranks, alone
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
-from ..runs.directory import free_space
+from .bank_plan import budget, plan_bank
 from .channels.channels import Channels
 from .pattern import pattern_of
 from .refit import Refitter
 from .refit_plan import RefitPlan, plan_refit
+from .sharing import Sharing, share_columns
 from .weight_uses import reached_by_gradients, say_what_is_pruned, uses_own_weights, weight_uses
 
 _KRONECKER_COPIES = 2
@@ -61,6 +61,7 @@ class Setup:
         refit: the samples of a refit; None where there is none.
         refitter: fits the layers towards what the network gave when it was opened.
         channels: the channels that may go; None where single weights do.
+        sharing: who owns which columns of the bank; None where one process owns all.
     """
 
     method: Method
@@ -69,6 +70,7 @@ class Setup:
     refit: RefitPlan | None = None
     refitter: Refitter | None = None
     channels: Channels | None = None
+    sharing: Sharing | None = None
 
 
 def find_weights(
@@ -124,6 +126,7 @@ def set_up(
     placement: Placement,
     folder: Path,
     channels: Channels | None = None,
+    ranks: Ranks | None = None,
 ) -> Setup:
     """Turn the settings into what the mathematics takes, and try that it can be met.
 
@@ -135,6 +138,7 @@ def set_up(
         placement: the device.
         folder: where a bank on the disk would be.
         channels: the channels that may go; then ``weights`` has all parameters that they reach too.
+        ranks: the processes of the job; None: this one alone.
 
     Raises:
         InputError: when limits contradict each other, or the memory does not suffice.
@@ -155,9 +159,12 @@ def set_up(
     except ValueError as error:
         raise InputError(f"the settings of prune cannot be met: {error}") from None
     if method.need == "factors":
-        _check_factors(module, weights, axes, _budget(settings, placement))
-    plan = _plan(settings, method, layout, placement, folder)
-    return Setup(method, axes, plan, *_refitting(module, weights, data, settings, placement))
+        _check_factors(module, weights, axes, budget(settings, placement))
+    ranks = ranks or alone()
+    sharing = share_columns(ranks, layout, axes, method, settings.gradients)
+    plan = plan_bank(settings, method, layout, placement, folder, sharing)
+    refitting = _refitting(module, weights, data, settings, placement)
+    return Setup(method, axes, plan, *refitting, sharing=sharing)
 
 
 def _for_channels(
@@ -189,7 +196,7 @@ def _refitting(
     if settings.update != "refit":
         return None, None
     values = math.prod(data.preprocessing.shape)
-    refit = plan_refit(settings, data, values, _budget(settings, placement))
+    refit = plan_refit(settings, data, values, budget(settings, placement))
     example = next(refit.inputs(data, settings, placement, draw=0, count=1))
     return refit, Refitter(module, example, also=weights)
 
@@ -306,51 +313,6 @@ def _overrides(layers: Mapping[str, float], weights: Mapping[str, object]) -> di
             )
         found |= dict.fromkeys(names, sparsity)
     return found
-
-
-def _plan(
-    settings: PruneSettings, method: Method, layout: Layout, placement: Placement, folder: Path
-) -> MemoryPlan | None:
-    """Decide where the gradient bank goes; None where the criterion needs none."""
-    if method.need in ("nothing", "factors"):
-        return None
-    device, host = placement.device, available_memory()
-    budget = _budget(settings, placement)
-    batch, most = settings.fisher_batch, settings.micro_batch
-    demand = Demand(
-        rows=settings.gradients,
-        layout=layout,
-        criterion=method.criterion,
-        fisher=method.fisher,
-        grouped=method.pattern.length > 1,
-        swaps=settings.swaps > 0,
-        at_once=chunk_samples(layout.total) if batch == 1 else 1,
-        cut=most is not None and most < batch,
-        device=device.type,
-    )
-    storage = settings.fisher_storage
-    try:
-        return plan_memory(
-            demand,
-            Room.within(budget, device=_free(placement), host=host, disk=free_space(folder)),
-            place=settings.fisher_place,
-            dtype=None if storage == "auto" else getattr(torch, storage),
-        )
-    except BudgetError as error:
-        raise InputError(f"{error}; see prune.fisher_memory and prune.gradients") from None
-
-
-def _budget(settings: PruneSettings, placement: Placement) -> int:
-    """Return the bytes of the device's memory that may be used: as set, or half of the free."""
-    if settings.fisher_memory is not None:
-        return parse_size(settings.fisher_memory, "prune.fisher_memory")
-    return _free(placement) // 2
-
-
-def _free(placement: Placement) -> int:
-    if placement.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(placement.device)[0])
-    return available_memory()
 
 
 def _check_factors(

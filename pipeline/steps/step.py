@@ -115,6 +115,7 @@ class PruneStep:
             collector.settings,
             collector.placement,
             collector.task,
+            collector.ranks,
         )
         self._fisher = setup.method.fisher
         self._log = StepLog()
@@ -143,26 +144,41 @@ class PruneStep:
             self._setup.refitter.remember()
         with log.timing("measuring"):
             log.before = log.after = self._held_back.loss()
-        rows = 0 if method.need == "nothing" else settings.gradients * len(path)
+        rows = 0 if method.need == "nothing" else len(self._collector.rows) * len(path)
         what = f"prune step {self._index + 1}"
         with self._progress(what, rows, len(path)) as task:
             for number in range(len(path)):
                 draw = self._index * settings.recompute + number
                 try:
                     keep = self._take(keep, path, number, draw, task)
-                    self._refit(keep, draw, task)
+                    self._by_first(partial(self._refit, keep, draw, task))
                 except (ArithmeticError, ValueError) as error:
                     raise InputError(f"{what} failed: {error}") from error
         new = {name: mask.clone() for name, mask in self._layout.split(keep).items()}
         mask_weights(self._weights, new)
-        self._correct(f"{what}: correction", new)
-        if settings.refresh_batchnorm:
-            refresh_batchnorm(
-                self._collector.module, self._collector.data, self._collector.placement
-            )
+        self._by_first(partial(self._finish, what, new))
         with log.timing("measuring"):
             log.after = self._held_back.loss()
         return new, log
+
+    def _by_first(self, work: Callable[[], None]) -> None:
+        """Let the first of the ranks change the network by a refit or the like, for all of them."""
+        ranks, settings = self._collector.ranks, self._settings
+        changes = self._setup.refitter is not None or settings.refresh_batchnorm
+        if ranks.first or not changes:
+            work()
+        if changes:
+            ranks.wait()
+            for value in self._collector.module.state_dict().values():
+                ranks.copy_from(value)
+
+    def _finish(self, what: str, masks: Mapping[str, Tensor]) -> None:
+        """Correct, and take new statistics, where the recipe wants it."""
+        self._correct(f"{what}: correction", masks)
+        if self._settings.refresh_batchnorm:
+            refresh_batchnorm(
+                self._collector.module, self._collector.data, self._collector.placement
+            )
 
     def _take(self, keep: Tensor, path: list[float], number: int, draw: int, task: Task) -> Tensor:
         """Measure, choose and update in sub-step ``number``; return the new mask, ``Bool[d]``."""
@@ -181,15 +197,20 @@ class PruneStep:
         self, evidence: Evidence, keep: Tensor, sparsity: float, mask: Tensor | None
     ) -> Tensor:
         """Prune once and put the weights in force; return the new mask."""
-        w = self._layout.flatten(self._weights)
+        w, sharing = self._layout.flatten(self._weights), self._setup.sharing
 
         def attempt(method: Method, mask: Tensor | None = mask) -> Outcome:
             outcome = prune(
-                w, keep, evidence, sparsity=sparsity, layout=self._layout, axes=self._setup.axes,
-                method=method, mask=mask,
+                self._owned(w), self._owned(keep), evidence, sparsity=sparsity,
+                layout=self._layout if sharing is None else sharing.layout,
+                axes=self._setup.axes if sharing is None else sharing.axes,
+                method=method, mask=None if mask is None else self._owned(mask),
             )  # fmt: skip
             self._count(outcome)
-            return outcome
+            if sharing is None:
+                return outcome
+            weights, kept = sharing.whole(outcome.weights), sharing.whole(outcome.keep)
+            return replace(outcome, weights=weights, keep=kept)
 
         method = self._at(sparsity, self._fisher)
         outcome = self._tuned(method, attempt) if self._settings.tune_damping else attempt(method)
@@ -197,6 +218,11 @@ class PruneStep:
         self._log.predicted += outcome.loss
         self._log.swaps += outcome.swaps
         return outcome.keep
+
+    def _owned(self, vector: Tensor) -> Tensor:
+        """Return what this process owns of a vector of all weights: all of it, or its columns."""
+        sharing = self._setup.sharing
+        return vector if sharing is None else sharing.here(vector)
 
     def _progress(self, what: str, rows: int, path: int) -> AbstractContextManager[Task]:
         """Open one bar over the gradients of a step, and over the layers that are refitted."""
@@ -290,17 +316,18 @@ class PruneStep:
     def _choose_once(self, evidence: Evidence, keep: Tensor, path: list[float]) -> list[Tensor]:
         """Choose the masks of all sub-steps by the scores of the first."""
         w = self._layout.flatten(self._weights)
-        criterion = CRITERIA[self._setup.method.criterion].build(
-            evidence, self._layout, self._fisher
-        )
-        masks = []
+        sharing = self._setup.sharing
+        layout = self._layout if sharing is None else sharing.layout
+        axes = self._setup.axes if sharing is None else sharing.axes
+        criterion = CRITERIA[self._setup.method.criterion].build(evidence, layout, self._fisher)
+        masks, w, keep = [], self._owned(w), self._owned(keep)
         with self._log.timing("selection"):
             for sparsity in path:
                 keep = select(
-                    criterion, w, keep, sparsity=sparsity, layout=self._layout,
-                    axes=self._setup.axes, method=self._at(sparsity, self._fisher),
+                    criterion, w, keep, sparsity=sparsity, layout=layout, axes=axes,
+                    method=self._at(sparsity, self._fisher),
                 )  # fmt: skip
-                masks.append(keep)
+                masks.append(keep if sharing is None else sharing.whole(keep))
         return masks
 
     def _at(self, sparsity: float, fisher: Fisher) -> Method:

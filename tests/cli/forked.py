@@ -149,7 +149,7 @@ def _serve() -> None:
         child = os.fork()
         if child == 0:
             _become(request)
-            _run(request["entry"], request["arguments"])
+            run_to_exit(request["entry"], request["arguments"])
         print(child, flush=True)
         print(_exit_code(child), flush=True)
 
@@ -165,7 +165,8 @@ def _prepare() -> None:
 
     make_jobs_cheap()
     for module in pkgutil.walk_packages(wfpipe.__path__, "wfpipe."):
-        importlib.import_module(module.name)
+        if ".callbacks." not in module.name:  # on libraries that need not be there
+            importlib.import_module(module.name)
     demo = load_model("digits-cnn", input_shape=(1, 8, 8), classes=10).module
     with tempfile.TemporaryDirectory() as folder:
         path, example = Path(folder) / "demo.onnx", torch.zeros(2, 1, 8, 8)
@@ -180,7 +181,7 @@ def _exit_code(child: int) -> int:
     return code
 
 
-def _run(entry: str, arguments: list[str]) -> NoReturn:
+def run_to_exit(entry: str, arguments: list[str]) -> NoReturn:
     """Call the entry and exit as it says, without taking apart the modules that others share.
 
     Python does that last of all, and in a child it takes seconds.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wfpipe.tests.cli.forked import Run, Server
 
+TORCHRUN = "wfpipe.tests.cli.torchrun:main"
 PROGRAM = Path(sys.executable).with_name("wfpipe")
 
 
@@ -31,6 +32,11 @@ def wfpipe(*arguments: object, folder: Path | None = None) -> subprocess.Complet
 def begin(*arguments: object, folder: Path) -> Run:
     """Start the program in ``folder``, to be interrupted or ended while it works."""
     return server().start([*map(str, arguments)], folder, environment())
+
+
+def on_ranks(*arguments: object, folder: Path) -> Run:
+    """Start the program in ``folder`` on two ranks, in children of the run that is returned."""
+    return server().start(["2", *map(str, arguments)], folder, environment(), entry=TORCHRUN)
 
 
 @cache

@@ -113,7 +113,7 @@ def test_a_library_network_without_weights_is_an_error_that_names_pretrained(lib
 def test_an_unknown_model_is_answered_with_the_nearest_name_and_the_other_forms() -> None:
     message = refusal("resnet-20", "random", options={"hidden": 3})
     assert "unknown model 'resnet-20': did you mean 'resnet20'?" in message
-    assert "timm:NAME, torchvision:NAME, FILE.py:FACTORY" in message
+    assert "timm:NAME, torchvision:NAME, hf:NAME, hf:FOLDER, FILE.py:FACTORY" in message
 
 
 def test_an_archive_of_torch_export_is_refused_with_what_to_pass_instead(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_pretrained_is_refused_for_models_that_no_library_trained(factory_file: 
     for name in ("resnet20", "digits-cnn", f"{factory_file}:build"):
         message = refusal(name, "pretrained")
         assert message == (
-            f"weights 'pretrained' are for timm: and torchvision: models, not for {name!r}"
+            f"weights 'pretrained' are for timm:, torchvision: and hf: models, not for {name!r}"
         )
 
 

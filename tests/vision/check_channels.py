@@ -20,7 +20,7 @@ import torch
 
 def main() -> None:
     """Print a line for each network; exit with 1 where one is refused or differs."""
-    _declare_operators()
+    declare_operators()
     sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
     measure = importlib.import_module("channels_models").measure
     networks = importlib.import_module("small_networks").networks
@@ -33,7 +33,7 @@ def main() -> None:
     sys.exit(f"not as the masked one: {', '.join(bad)}" if bad else 0)
 
 
-def _declare_operators() -> None:
+def declare_operators() -> None:
     try:
         importlib.import_module("torchvision")
     except RuntimeError:

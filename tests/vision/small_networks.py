@@ -122,7 +122,7 @@ def _vit_of_transformers() -> nn.Module:
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **{f"torchvision {name}": _published(name) for name in (
-        "resnet18", "resnet50", "resnext50_32x4d", "vgg11_bn", "squeezenet1_1", "mobilenet_v2",
+        "resnet18", "resnet50", "resnext50_32x4d", "squeezenet1_1", "mobilenet_v2",
         "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet0_5", "efficientnet_b0",
         "shufflenet_v2_x0_5", "regnet_x_400mf", "regnet_y_400mf",
     )},

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from ..gradients.rows import evaluating, sample_count
+from ..gradients.groups import sample_count
+from ..gradients.rows import evaluating
 from ..tensors.prunables import weight_names
 
 

@@ -22,6 +22,8 @@ class Rules:
         multiple: widths are multiples of this many channels once they are cut.
         least: share of its groups that every width keeps; one at least stays.
         fewest: channels that every width keeps; one that has fewer is not cut.
+        prices: by weight what an entry counts that goes, where losses are divided by something
+            else than costs.
     """
 
     costs: Mapping[str, float]
@@ -29,6 +31,7 @@ class Rules:
     multiple: int = 1
     least: float = 0.0
     fewest: int = 1
+    prices: Mapping[str, float] | None = None
 
 
 class _Sizes:
@@ -62,13 +65,14 @@ class _Sizes:
         return self._rules.fixed + sum(inside)
 
     def freed(self, width: int, count: int) -> float:
-        """Return the costs that go when so many groups of a width go."""
+        """Return what goes when so many groups of a width go, in prices, or else in costs."""
+        prices = self._rules.costs if self._rules.prices is None else self._rules.prices
         saved = 0.0
         for name, cut in self.times[width].items():
-            if name in self._rules.costs:
+            if name in prices:
                 shape = self._shapes[name]
                 after = [n - count * cut.get(axis, 0) for axis, n in enumerate(shape)]
-                saved += self._rules.costs[name] * (math.prod(shape) - math.prod(after))
+                saved += prices[name] * (math.prod(shape) - math.prod(after))
         return saved
 
     def remove(self, width: int, count: int) -> None:
@@ -92,7 +96,7 @@ def choose(losses: Tensor, groups: Groups, rules: Rules, keep: Tensor, target: f
     Args:
         losses: of each group, ``Float[m]``.
         groups: the channel groups.
-        rules: costs, multiples, and what every width keeps.
+        rules: costs, prices, multiples, and what every width keeps.
         keep: the groups that are there.
         target: costs that may be left.
 

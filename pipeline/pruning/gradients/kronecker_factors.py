@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from ..tensors.reduction import WHOLE, Reduction, total
 from .evidence import KroneckerFactors
 from .per_sample import Loss
 from .rows import Batch, Draw, Labels, differentiable, evaluating, sample_count
@@ -40,6 +41,7 @@ def collect_factors(
     draw: Draw = sample_labels,
     generator: torch.Generator | None = None,
     on_batch: Callable[[], None] = lambda: None,
+    sums: Reduction = WHOLE,
 ) -> dict[str, KroneckerFactors]:
     """Measure the Kronecker factors of every layer in ``count`` mini-batches.
 
@@ -56,6 +58,7 @@ def collect_factors(
         draw: draws them.
         generator: on the CPU, draws labels; needed for ``labels="model"``.
         on_batch: called after each mini-batch.
+        sums: adds up over those who measure on other mini-batches.
 
     Returns:
         The factors by the names of ``weights``, in float64.
@@ -69,11 +72,11 @@ def collect_factors(
         raise ValueError(f"count must be >= 1, got {count}")
     if labels == "model" and generator is None:
         raise ValueError("labels='model' needs a generator of random numbers")
-    sums = {name: _Sums(name, layers) for name, layers in _layers(module, weights).items()}
+    layers = {name: _Sums(name, parts) for name, parts in _layers(module, weights).items()}
     done = samples = 0
-    with evaluating(module), differentiable(weights), _listening(sums), torch.enable_grad():
+    with evaluating(module), differentiable(weights), _listening(layers), torch.enable_grad():
         for inputs, targets in islice(batches, count):
-            for layer in sums.values():
+            for layer in layers.values():
                 layer.samples = sample_count(inputs)
             outputs = module(inputs)
             if labels == "model" and generator is not None:
@@ -86,7 +89,7 @@ def collect_factors(
             on_batch()
     if done < count:
         raise ValueError(f"{count} mini-batches are needed, got {done}")
-    return {name: layer.factors(samples) for name, layer in sums.items()}
+    return {name: layer.factors(samples, sums) for name, layer in layers.items()}
 
 
 class _Sums:
@@ -125,9 +128,11 @@ class _Sums:
         grouped = _grouped(rows, self.groups)
         self._S += grouped.mT @ grouped
 
-    def factors(self, samples: int) -> KroneckerFactors:
-        """Return the factors measured on so many samples."""
-        return KroneckerFactors(self._A / samples, self._S / max(1, self._positions))
+    def factors(self, samples: int, sums: Reduction) -> KroneckerFactors:
+        """Return the factors measured on so many samples here, and on those of others."""
+        samples, positions = map(round, total(sums, [samples, self._positions], self._A))
+        A, S = sums.sum(self._A), sums.sum(self._S)
+        return KroneckerFactors(A / samples, S / max(1, positions))
 
 
 def patches(layer: _ConvNd, x: Tensor) -> Tensor:

@@ -10,18 +10,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from ..tensors.layout import Layout
 from .bank import RowSink, TensorBank
+from .groups import Batch, groups_of, sample_count, worthwhile
 from .per_sample import Loss, PerSample, Values
 from .sampled_labels import sample_labels
 
 Labels = Literal["data", "model"]
 """``"data"``: the empirical Fisher of the paper; ``"model"``: labels drawn from the network."""
-
-Batch = tuple[Any, Any]
-"""Inputs and targets: tensors, or tuples and dicts of tensors, samples first in each."""
 
 Draw = Callable[[Any, torch.Generator], Any]
 """From outputs to targets drawn from the distribution that they stand for."""
@@ -31,12 +29,6 @@ CHUNK_SAMPLES = 32
 
 CHUNK_BYTES = 1 << 28
 """Most bytes of gradients of single samples that are computed together: a heuristic."""
-
-_WORTHWHILE_SAMPLES = 16
-_WORTHWHILE_VALUES = {"cpu": 3 * 64 * 64, "cuda": 3 * 256 * 256}
-"""Gradients of this many samples at least, of inputs of so many values at most, are computed faster
-together than one after the other: measured on a CPU (ResNet-20 and -18, MobileNet); a guess for
-GPUs, where the time is that of starting each operation."""
 
 _UNCHECKED = 32
 """Losses that wait to be checked, so that a GPU need not be waited for at each: a heuristic."""
@@ -112,14 +104,25 @@ def collect(
     chunk = chunk_samples(record.layout.total, most) if together is not False else 1
     wanted = sink is not None or mean_gradient
     with evaluating(module), differentiable(weights), torch.set_grad_enabled(wanted):
-        for group in _groups(islice(batches, rows), chunk):
-            if together is None:
-                together = _worthwhile(group[0], chunk)
-            if len(group) > 1 and together and (together := _all_at_once(task, group, record)):
-                continue
-            for inputs, targets in group:
-                _one_batch(task, inputs, targets, record)
+        _derive_all(task, groups_of(islice(batches, rows), chunk), record, chunk, together)
     return record.result()
+
+
+def _derive_all(
+    task: _Task,
+    groups: Iterable[list[Batch]],
+    record: _Record,
+    chunk: int,
+    together: bool | None,
+) -> None:
+    """Derive the losses of all mini-batches, those of a group together while that goes."""
+    for group in groups:
+        if together is None:
+            together = worthwhile(group[0], chunk)
+        if len(group) > 1 and together and (together := _all_at_once(task, group, record)):
+            continue
+        for inputs, targets in group:
+            _one_batch(task, inputs, targets, record)
 
 
 def chunk_samples(total: int, most: int = CHUNK_SAMPLES) -> int:
@@ -366,38 +369,6 @@ def _derive_together(
     else:
         losses = samples.losses(inputs, targets)
     return gradients, total, losses
-
-
-def _groups(batches: Iterable[Batch], chunk: int) -> Iterator[list[Batch]]:
-    """Join up to ``chunk`` consecutive mini-batches of one sample; others come alone."""
-    group: list[Batch] = []
-    for batch in batches:
-        if group and (len(group) == chunk or not _alike(group[-1], batch)):
-            yield group
-            group = []
-        group.append(batch)
-    if group:
-        yield group
-
-
-def _worthwhile(batch: Batch, chunk: int) -> bool:
-    """Whether gradients of single samples like these are expected to be faster together."""
-    inputs, _ = batch
-    leaves = tree_leaves(inputs)
-    most = _WORTHWHILE_VALUES.get(leaves[0].device.type, 0)
-    return chunk >= _WORTHWHILE_SAMPLES and sum(leaf[0].numel() for leaf in leaves) <= most
-
-
-def _alike(one: Batch, other: Batch) -> bool:
-    mine, others = tree_leaves(one), tree_leaves(other)
-    return sample_count(one[0]) == 1 and all(
-        a.shape == b.shape and a.dtype == b.dtype for a, b in zip(mine, others, strict=True)
-    )
-
-
-def sample_count(inputs: Any) -> int:
-    """Return the number of samples of a batch."""
-    return len(tree_leaves(inputs)[0])
 
 
 def _check(

@@ -11,7 +11,14 @@ from typing import Literal
 
 import torch
 
-from .workspace import Demand, Place, collection_bytes, mathematics_bytes, staging_bytes
+from .workspace import (
+    Demand,
+    Place,
+    collection_bytes,
+    mathematics_bytes,
+    sharing_bytes,
+    staging_bytes,
+)
 
 _ORDER: tuple[tuple[Place, torch.dtype], ...] = (
     ("device", torch.float32),
@@ -24,6 +31,10 @@ _ORDER: tuple[tuple[Place, torch.dtype], ...] = (
     ("passes", torch.bfloat16),
 )
 """What is tried first: fast before slow, exact before rounded; a file before computing again."""
+
+
+_WHOLE_VECTORS = 20
+"""Bytes for each weight, of this part and of others: weights, masks, and both on their way."""
 
 
 class BudgetError(ValueError):
@@ -117,7 +128,8 @@ def plan_memory(
     """Choose where the gradient bank goes; nothing is allocated.
 
     Tried in order: float32 on the device, float32 in main memory (where the device is a GPU),
-    bfloat16 in the same, a file on the disk, passes over groups of layers.
+    bfloat16 in the same, a file on the disk, passes over groups of layers. Where the layout is that
+    of a part of the weights there are no passes: gradients cannot be made again by one part alone.
 
     Args:
         demand: the sizes of the problem, and what is done with the bank.
@@ -137,11 +149,19 @@ def plan_memory(
         for where, kind in _ORDER
         if place in ("auto", where) or (place == "host" and not demand.on_gpu)
         if dtype in (None, kind) and (where != "host" or demand.on_gpu)
+        if where != "passes" or demand.layout.sums.parts == 1
     ]
     for option in options:
         if option.fits(room):
             return option.plan(room)
     raise _refusal(demand, room, options)
+
+
+def last_resort(
+    options: Sequence[tuple[Place, torch.dtype]],
+) -> tuple[Place, torch.dtype]:
+    """Return the place and the type, of some, that would be tried last: there is room for it."""
+    return max(options, key=_ORDER.index)
 
 
 @dataclass(frozen=True)
@@ -168,6 +188,10 @@ class _Option:
         if self.place == "passes":  # gradients are collected while they are worked on
             return self._mathematics + collection_bytes(self.demand, columns, at_once, mean=False)
         mean = self.demand.criterion == "woodtaylor"
+        if self.demand.layout.sums.parts > 1:
+            everywhere = _WHOLE_VECTORS * self.demand.layout.whole.total
+            collected = sharing_bytes(self.demand, mean, at_once)
+            return everywhere + max(self._mathematics, collected)
         return max(self._mathematics, collection_bytes(self.demand, columns, at_once, mean))
 
     @cached_property

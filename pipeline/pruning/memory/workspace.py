@@ -61,6 +61,8 @@ class Demand:
             short.
         cut: whether mini-batches are cut into micro-batches.
         device: kind of the device that computes, ``"cpu"`` or ``"cuda"``.
+        exchanged: bytes of rows that are held on their way to others and from them, where the
+            layout is that of a part of the weights.
 
     Raises:
         ValueError: when a number is not positive.
@@ -77,6 +79,7 @@ class Demand:
     at_once: int = 1
     cut: bool = False
     device: str = "cpu"
+    exchanged: int = 0
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.total < 1:
@@ -86,7 +89,7 @@ class Demand:
 
     @property
     def total(self) -> int:
-        """d, the number of weights."""
+        """d, the number of weights whose columns the bank has."""
         return self.layout.total
 
     @property
@@ -131,8 +134,10 @@ def kept_bytes(demand: Demand) -> int:
     """Return the bytes of second moments that are kept for another damping."""
     if demand.criterion == "diag-fisher":
         return 0
-    kept = sum(moment_bytes(demand.rows, r) for r in _runs(demand) if worth_keeping(demand.rows, r))
-    return min(demand.fisher.cache_bytes, kept)
+    rows, runs = demand.rows, _runs(demand)
+    own = [run for run in runs if not run.shared and worth_keeping(rows, run)]
+    shared = 2 * 8 * rows**2 * sum(1 for run in runs if run.shared)  # of all columns, and of ours
+    return shared + min(demand.fisher.cache_bytes, sum(moment_bytes(rows, run) for run in own))
 
 
 def scratch_bytes(demand: Demand, place: Place, dtype: torch.dtype) -> int:
@@ -161,7 +166,7 @@ def _copies(demand: Demand, place: Place, dtype: torch.dtype) -> int:
 
 def _run_bytes(rows: int, run: Run, device: str) -> int:
     """Return the bytes of the columns and matrices of a run of blocks at work."""
-    in_weight_space = weight_space_is_cheaper(rows, run.size)
+    in_weight_space = not run.shared and weight_space_is_cheaper(rows, run.size)
     side = run.size if in_weight_space else rows
     matrices = 8 * (_MATRICES if run.count == 1 else _BATCH_MATRICES) * run.count * side**2
     if run.count > 1 and not in_weight_space:
@@ -184,6 +189,16 @@ def collection_bytes(demand: Demand, columns: int, at_once: int, mean: bool) -> 
     if at_once > 1:
         per_column += 4 * (at_once + mean)
     return per_column * columns + 8 * min(columns, demand.widest)
+
+
+def sharing_bytes(demand: Demand, mean: bool, at_once: int) -> int:
+    """Return the bytes that collecting holds where the bank has a part of the columns alone.
+
+    Gradients are those of all weights, of which rows go to others, and so are the vectors of
+    weights and masks that a choice ends with.
+    """
+    whole = demand.layout.whole.total
+    return demand.exchanged + collection_bytes(demand, whole, at_once, mean)
 
 
 def staging_bytes(demand: Demand) -> int:

@@ -21,13 +21,14 @@ class Run:
     """``count`` consecutive blocks of ``size`` weights, from position ``start`` of the vector.
 
     ``shared`` are the parts of the vector that hold columns of this one block, where there are
-    several; then ``size`` counts those at hand.
+    several; then ``size`` counts those at hand, and ``name`` says which block it is.
     """
 
     start: int
     count: int
     size: int
     shared: tuple[int, ...] = ()
+    name: str = ""
 
     @property
     def stop(self) -> int:
@@ -129,13 +130,14 @@ class Layout:
                 weights (each tensor cut from its start; the last block takes what is left).
         """
         if block == "network":
-            every = tuple(range(self.sums.parts)) if self.sums.parts > 1 else ()
-            return [Run(0, 1, self.total, every)]
+            if self.sums.parts == 1:
+                return [Run(0, 1, self.total)]
+            return [Run(0, 1, self.total, tuple(range(self.sums.parts)), "network")]
         runs = []
         for name, place in self.places.items():
             holders = self.holders(name) if block == "layer" else ()
             if len(holders) > 1:
-                runs.append(Run(place.start, 1, place.stop - place.start, holders))
+                runs.append(Run(place.start, 1, place.stop - place.start, holders, f"of {name}"))
                 continue
             length = place.stop - place.start
             size = length if block == "layer" else min(int(block), length)

@@ -28,7 +28,7 @@ class Reduction(Protocol):
         """Which of them this one is, in [0, parts), in the order of the vector."""
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return the sum of a tensor over the parts, the same bits in each; no part's own changes."""
+        """Return the sum over the parts, the same bits in each; what was given stays as it is."""
 
     def gather(self, value: T) -> list[T]:
         """Return what each part gave, in their order."""

@@ -38,6 +38,10 @@ class Channels:
     rules: Rules
     dense: float
 
+    def priced(self, prices: Mapping[str, float]) -> Channels:
+        """Return the same, losses divided by other prices of an entry, by the weight's name."""
+        return replace(self, rules=replace(self.rules, prices=prices))
+
     def parameters(self, module: nn.Module) -> dict[str, nn.Parameter]:
         """Return the parameters that have entries in groups, by name: weights, biases, norms."""
         known = dict(module.named_parameters())
@@ -169,15 +173,14 @@ def _rules(
 ) -> tuple[Rules, float]:  # fmt: skip
     """Return what groups free, in MACs or in weights, and that of the dense network."""
     layers = find_prunables(module)
-    rules = Rules(
-        {}, 0.0, settings.channel_multiple, settings.min_kept, settings.channel_least
-    )  # fmt: skip
+    units = {"macs": weight_costs(module, layers, inputs), "weights": dict.fromkeys(weights, 1.0)}
     if settings.sparsity is None:
-        costs = weight_costs(module, layers, inputs)
-        total = total_macs(module, inputs)
+        costs, total = units["macs"], total_macs(module, inputs)
     else:
-        costs = dict.fromkeys(weights, 1.0)
-        total = float(sum(weight.numel() for weight in weights.values()))
+        costs, total = units["weights"], float(sum(w.numel() for w in weights.values()))
     reached = {name: costs[name] for name in groups.names() if name in costs}
     inside = sum(each * groups.shapes[name].numel() for name, each in reached.items())
-    return replace(rules, costs=reached, fixed=max(0.0, total - inside)), total
+    return Rules(
+        reached, max(0.0, total - inside), settings.channel_multiple, settings.min_kept,
+        settings.channel_least, units.get(settings.channel_cost or ""),
+    ), total  # fmt: skip

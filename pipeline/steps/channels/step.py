@@ -53,4 +53,5 @@ class ChannelStep(PruneStep):
             self._weights, channels.groups, self._settings.gradients, self._settings.criterion
         )
         self._collector.into(rows, keep, draw=draw, on_row=task.advance)
+        rows.sums = self._collector.of_all(rows.sums)
         return rows.losses()

@@ -46,8 +46,11 @@ def prune_on(
     found = find_weights(small, settings, reporter, inputs)
     weights = {name: weight for name, weight in found.items() if name in masks}
     place, folder = collector.placement, collector.folder
-    inner = set_up(small, weights, collector.data, settings, place, folder)
-    there = replace(collector, module=small, weights=weights, settings=settings, plan=inner.plan)
+    inner = set_up(small, weights, collector.data, settings, place, folder, ranks=collector.ranks)
+    there = replace(
+        collector, module=small, weights=weights, settings=settings, plan=inner.plan,
+        sharing=inner.sharing,
+    )  # fmt: skip
     dense = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
     step = PruneStep(there, inner, index=index, reporter=reporter)
     chosen, _ = step.run(dense, 0.0, settings.final_sparsity)

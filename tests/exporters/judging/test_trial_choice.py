@@ -34,6 +34,14 @@ def test_of_equally_accurate_ones_the_smaller_is_chosen():
     assert found.number == 2
 
 
+def test_the_metric_says_which_way_is_more_accurate():
+    trials = [trial(1, 0.5, 99.0, score=0.25), trial(2, 0.7, 99.0, score=0.2)]
+    for higher, number in ((False, 2), (True, 1)):
+        found = choose_trial(trials, "most-accurate", higher_is_better=higher)
+        assert found is not None
+        assert found.number == number
+
+
 def test_none_is_chosen_where_none_holds():
     assert choose_trial([trial(1, 0.9, 90.0), stopped(2, 0.8, 95.0)], "smallest") is None
 

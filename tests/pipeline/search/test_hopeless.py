@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from wfpipe.exporters.documents.score import Score
 from wfpipe.pipeline.search.hopeless import Hopeless, Past, Watch
 
 KINDS = ["prune", "epoch", "prune", *["epoch"] * 5]
@@ -62,3 +63,11 @@ def test_a_trial_that_would_have_been_regained_is_not_given_up_on_the_way():
             curve = [95.0, 97.0, *tail]
             for end in range(1, len(curve) + 1):
                 watch(least=curve[-1]).check(past(*curve[:end]))
+
+
+def test_a_metric_of_which_less_is_better_is_watched_with_its_sign_turned():
+    error = Score(value=0.5, unit="", higher_is_better=False)
+    held = Watch(-0.6, units=3, prune_steps=1, metric=error)
+    held.check(Past(["prune", "epoch", "epoch"], [-0.9, -0.7, -0.6]))
+    with pytest.raises(Hopeless, match=r"ends at 0.61, wanted are 0.6"):
+        held.check(Past(["prune", "epoch", "epoch"], [-0.9, -0.7, -0.61]))

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -11,6 +11,7 @@ from wfpipe.exporters.documents.search import read_search
 from wfpipe.exporters.measuring.kernels_library import library_path, why_missing
 from wfpipe.pipeline.recipe.reading import Values, merge, resolve
 from wfpipe.pipeline.runs.directory import RunDirectory
+from wfpipe.pipeline.runs.state import load_state
 from wfpipe.pipeline.search import search as search_module
 from wfpipe.pipeline.search.search import find_goal, find_targets, search
 from wfpipe.pipeline.stages.run import prune_and_export
@@ -134,7 +135,7 @@ def test_a_target_in_macs_is_met_and_the_most_accurate_sharing_is_chosen(tmp_pat
 
 def test_a_target_in_macs_is_met_by_whole_channels(tmp_path):
     recipe = quick(
-        prune={"search.target_macs": 0.5, "pattern": "channel", "gradients": 4},
+        prune={"search.target_macs": 0.5, "pattern": "channel", "channel_cost": "ms"},
         gates={"max_accuracy_drop": 99},
     )
     result = search(recipe, RunDirectory(tmp_path / "out"), Silent())
@@ -143,6 +144,9 @@ def test_a_target_in_macs_is_met_by_whole_channels(tmp_path):
     assert only.macs is not None
     assert 0.4 < only.macs <= 0.5
     assert "max macs 0.5" in result.why
+    plan = load_state(tmp_path / "out" / "trial-01" / "checkpoint.pt").plan
+    assert plan is not None
+    assert min(plan["ms"].values()) > 0
 
 
 def test_a_target_of_time_out_of_reach_ends_the_search_with_what_is_reachable(tmp_path):
@@ -203,8 +207,47 @@ def test_a_target_of_time_that_dense_meets_is_refused(tmp_path):
         search(recipe, RunDirectory(tmp_path / "out"), Silent())
 
 
-def test_a_run_refuses_the_recipe_of_a_search_before_it_writes_anything(tmp_path: Path) -> None:
-    recipe = quick(prune={"search.target_macs": 0.5})
-    with pytest.raises(InputError, match=r"prune.search is for `wfpipe search`"):
-        prune_and_export(recipe, RunDirectory(tmp_path / "out"))
+@pytest.mark.parametrize(
+    ("prune", "message"),
+    [
+        ({"search.target_macs": 0.5}, r"prune\.search is for `wfpipe search`"),
+        ({"pattern": "channel", "target_speedup": 2}, r"by trials: run `wfpipe search"),
+    ],
+)
+def test_a_run_refuses_the_recipe_of_a_search_before_it_writes_anything(prune, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        prune_and_export(quick(prune=prune), RunDirectory(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_any_task_is_searched_by_its_own_metric(tmp_path):
+    random = np.random.default_rng(0)
+    x = random.standard_normal((96, 4))
+    y = x @ random.standard_normal((4, 1)) / 4
+    np.savez(tmp_path / "d.npz", x_train=x[:64], y_train=y[:64], x_test=x[64:], y_test=y[64:])
+    recipe = quick(
+        model={"name": "mlp", "weights": "random", "options": {"hidden": [8]}},
+        data={"source": str(tmp_path / "d.npz"), "batch": 16, "limit_train": None,
+              "limit_test": None},
+        task={"kind": "regression"},
+        gates={"max_metric_drop": 0.5},
+        prune={"search.trials": 2, "exclude": []},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="mean absolute error is none: take --max-metric-drop"):
+        search(
+            quick(**{**recipe.to_dict(), "gates": {"max_accuracy_drop": 1}}),
+            RunDirectory(tmp_path / "refused"), Silent(),
+        )  # fmt: skip
+    found = search(recipe, RunDirectory(tmp_path / "out"), Silent())
+    assert found == read_search(tmp_path / "out" / "search.json")
+    assert (found.metric, found.dense_accuracy) == ("mean_absolute_error", None)
+    assert not found.dense.higher_is_better
+    assert found.chosen is not None
+    for trial in found.trials:
+        assert trial.accuracy is None
+        assert trial.score is not None
+        assert (trial.outcome == "holds") == (trial.score <= found.dense.value + 0.5)
+    assert "0.5 worse than dense in mean absolute error" in found.why
+    page = (tmp_path / "out" / "search.html").read_text()
+    assert "Down and to the left is better" in page
+    assert "%" not in found.why.partition(" worse")[0]

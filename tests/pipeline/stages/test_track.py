@@ -84,9 +84,9 @@ def test_each_event_is_told_once_with_its_numbers_and_the_layers(job: Any, good:
     tracking.watch(EVENTS)
     tracking.watch(EVENTS)
     assert good.told == [
-        (0, {"accuracy": 90.0, "sparsity/conv": 0.5}),
+        (0, {"accuracy": 90.0, "layer_sparsity/conv": 0.5}),
         (1, {"sparsity": 0.5}),
-        (2, {"loss": 0.25, "accuracy": 89.0, "sparsity/conv": 0.5}),
+        (2, {"loss": 0.25, "accuracy": 89.0, "layer_sparsity/conv": 0.5}),
     ]
 
 

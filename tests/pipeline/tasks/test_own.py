@@ -19,7 +19,7 @@ from wfpipe.pipeline.tasks.registry import open_task
 from wfpipe.pipeline.training.evaluate import evaluate
 from wfpipe.support.errors import InputError
 
-DOCS = Path(__file__).parents[3] / "docs" / "tasks.md"
+DOCS = Path(__file__).parents[3] / "docs" / "tasks" / "own.md"
 
 
 class Detector(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from wfpipe.pipeline.data.source import Data
+from wfpipe.pipeline.data.sources import hub as hub_module
 from wfpipe.support.errors import InputError
 
 OpenData = Callable[..., Data]
@@ -89,6 +90,63 @@ def test_column_called_label_wins_over_other_class_columns(
     features = {"picture": FakeImage(), "coarse": FakeClassLabel(), "label": FakeClassLabel()}
     hub(train=FakeSplit([0, 1], features), test=FakeSplit([0, 1], features))
     assert len(open_with("hf:pets").train) == 2
+
+
+class FakeTokenizer:
+    """Makes a token of each word: its length."""
+
+    model_max_length = 6
+
+    def __call__(self, text: str, pair: str | None, max_length: int, **how: Any) -> Any:
+        ids = [len(word) for word in " ".join(filter(None, [text, pair])).split()]
+        padded = (ids + [0] * max_length)[:max_length]
+        return {"input_ids": padded, "attention_mask": [int(i > 0) for i in padded]}
+
+
+class FakeTexts(FakeSplit):
+    """A split of two texts a row."""
+
+    def __getitem__(self, key: int | str) -> Any:
+        if isinstance(key, str):
+            return self.labels
+        return {"one": "a film " * key, "two": "bad", "sizes": [0.5, key], "y": self.labels[key]}
+
+
+def texts(labels: list[int | None]) -> FakeTexts:
+    string = SimpleNamespace(dtype="string")
+    return FakeTexts(labels, {"one": string, "two": string, "sizes": None, "y": None})
+
+
+def test_texts_become_tokens_and_other_columns_inputs_by_name(
+    open_with: OpenData, hub: UseHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "tokenizer_of", lambda name: FakeTokenizer())
+    hub(train=texts([0, 1, 1]), test=texts([1, 0]))
+    columns = {"text": "one", "text_pair": "two", "sizes": "sizes", "label": "y"}
+    data = open_with("hf:pets", columns=columns, tokenizer="hf:net")
+    inputs, targets = next(iter(data.test_batches(batch=2)))
+    assert inputs["input_ids"].tolist() == [[3, 0, 0, 0, 0, 0], [1, 4, 3, 0, 0, 0]]
+    assert inputs["sizes"].tolist() == [[0.5, 0.0], [0.5, 1.0]]
+    assert targets.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"columns": {"text": "none"}}, "unknown column of data 'hf:pets' 'none'"),
+        ({"columns": {"text": "one", "label": "y"}}, "has text: say whose tokenizer"),
+        ({"columns": {"label": "y"}, "tokenizer": "hf:n"}, "type string, found one, two; say"),
+        ({"columns": {"text_pair": "two", "label": "y"}}, "needs text, image, or inputs"),
+        ({"columns": {"image": "one", "x": "sizes", "label": "y"}}, "has image and x"),
+        ({}, "type ClassLabel, found none"),
+    ],
+)
+def test_columns_that_cannot_be_told_are_refused(
+    open_with: OpenData, hub: UseHub, settings: dict[str, Any], message: str
+) -> None:
+    hub(train=texts([0, 1]), test=texts([1, 0]))
+    with pytest.raises(InputError, match=message):
+        open_with("hf:pets", **settings)
 
 
 def no_labels() -> FakeSplit:

@@ -50,6 +50,16 @@ def test_every_width_keeps_its_share():
         assert int(found[GROUPS.widths == width].sum()) >= 2
 
 
+def test_losses_are_divided_by_prices_and_the_target_is_in_costs():
+    dear = choose(LOSSES, GROUPS, Rules(COSTS, prices={"norm": 1.0}), ALL, 80.0)
+    assert cost(GROUPS, Rules(COSTS), dear) <= 80.0
+    cheap = choose(
+        LOSSES, GROUPS, Rules(COSTS, prices={"a": 3.0, "b": 1.0, "square": 0.5}), ALL, 40.0
+    )
+    assert torch.equal(cheap, choose(LOSSES, GROUPS, Rules(COSTS), ALL, 40.0))
+    assert bool(dear[GROUPS.widths == 0].all())  # they free no entry of norm
+
+
 def test_no_width_is_cut_below_the_fewest_channels():
     found = choose(LOSSES, GROUPS, Rules(COSTS, fewest=2), ALL, 48.0)
     for axis in GROUPS.produced:

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from wfpipe.tests.cli.forked import Run
+from wfpipe.tests.cli.program import on_ranks, wfpipe
+
+JOB = [
+    "prune", "--device", "cpu", "--epochs", 2, "--set", "prune.steps=1", "--set",
+    "prune.gradients=32", "--set", "data.limit_train=260", "--set", "data.limit_test=300",
+    "--set", "run.save_minutes=0.0001",
+]  # fmt: skip
+
+DATA = """
+import os
+from torch.utils.data import TensorDataset
+import torch
+
+def data():
+    if os.environ.get("RANK") == "1":
+        raise OSError("a disk is gone")
+    return [TensorDataset(torch.rand(64, 1, 8, 8), torch.arange(64) % 10) for _ in range(2)]
+"""
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in event.items() if not k.endswith("seconds")} for event in lines]
+
+
+def ended(run: Run) -> tuple[int | None, str, str]:
+    output, errors = run.communicate(timeout=300)
+    return run.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    folder = tmp_path_factory.mktemp("ranks")
+    found = {1: folder / "on-1", 2: folder / "on-2"}
+    result = wfpipe(*JOB, "--out", "on-1", folder=folder)
+    assert result.returncode == 0, result.stderr
+    code, output, errors = ended(on_ranks(*JOB, "--out", "on-2", folder=folder))
+    assert code == 0, errors
+    assert output.count("dense accuracy") == 1
+    return found
+
+
+def test_a_job_on_two_ranks_is_that_of_one(runs):
+    one, two = (load_file(runs[ranks] / "masks.safetensors") for ranks in (1, 2))
+    assert all(torch.equal(one[name], mask) for name, mask in two.items())
+    one, two = (load_file(runs[ranks] / "pruned.safetensors") for ranks in (1, 2))
+    for name, value in two.items():
+        assert (value.double() - one[name]).norm() <= 0.01 * one[name].double().norm(), name
+    alone, shared = ([e["loss"] for e in events(runs[n]) if "loss" in e] for n in (1, 2))
+    assert len(alone) == 2
+    assert shared == pytest.approx(alone, rel=1e-2)
+
+
+def test_ranks_but_the_first_write_a_log_in_the_run_directory(runs):
+    assert "prune step 1/1" in (runs[2] / "ranks" / "1.log").read_text()
+    assert not (runs[1] / "ranks").exists()
+
+
+def test_a_rank_that_fails_is_named_with_its_line_and_its_log_and_all_end_alike(tmp_path):
+    (tmp_path / "own.py").write_text(DATA)
+    job = [*JOB, "--data", "own.py:data", "--out", "run"]
+    code, _, errors = ended(on_ranks(*job, folder=tmp_path))
+    assert code == 2
+    (line,) = errors.splitlines()
+    assert line.startswith("wfpipe: rank 1: error: ")
+    assert "a disk is gone" in line
+    assert line.endswith("; its log is run/ranks/1.log")
+    assert "a disk is gone" in (tmp_path / "run" / "ranks" / "1.log").read_text()
+
+
+def test_commands_for_one_process_say_so(tmp_path):
+    code, _, errors = ended(on_ranks("verify", "package.zip", folder=tmp_path))
+    assert code == 2
+    (line,) = errors.splitlines()
+    assert line == (
+        "wfpipe: error: verify runs in one process: several are for prune-and-export, prune"
+    )
