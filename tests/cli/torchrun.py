@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> NoReturn:
         TORCHELASTIC_USE_AGENT_STORE="True",
     )
     children = {_rank(rank, given) for rank in range(ranks)}
-    import torch.distributed as dist
+    from torch._C._distributed_c10d import TCPStore
 
-    store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
     code = 0
     while children:
         child, status = os.wait()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import FileStore
 
 from wfpipe.pipeline.ranks.start import join
 
@@ -61,7 +62,7 @@ def _run(
     arguments: tuple[Any, ...],
 ) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank))
-    files = dist.FileStore(str(store), size)
+    files = FileStore(str(store), size)
     dist.init_process_group("gloo", store=files, rank=rank, world_size=size)
     try:
         answer = "", function(join(), *arguments)
