@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> NoReturn:
     children = {_rank(rank, given) for rank in range(ranks)}
     import torch.distributed as dist
 
-    store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        "127.0.0.1", port, is_master=True, wait_for_workers=False
+    )
     code = 0
     while children:
         child, status = os.wait()

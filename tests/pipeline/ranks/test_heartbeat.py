@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from torch import distributed as dist
 
@@ -10,7 +11,12 @@ from wfpipe.pipeline.ranks.ending import note, noted
 from wfpipe.pipeline.ranks.heartbeat import Heart
 
 
-def heart(store: dist.Store, rank: int, told: list[tuple[str, int | None]], left: list[int]):
+def job() -> tuple[Any, list[tuple[str, int | None]], list[int]]:
+    """Return a store, and where hearts write what they tell and with which code they leave."""
+    return dist.HashStore(), [], []  # type: ignore[attr-defined]
+
+
+def heart(store: Any, rank: int, told: list[tuple[str, int | None]], left: list[int]):
     def tell(line: str, about: int | None) -> int:
         told.append((line, about))
         return 1
@@ -26,7 +32,7 @@ def wait_for(reached: Callable[[], object]) -> None:
 
 
 def test_a_rank_that_beats_no_more_is_named_by_the_one_that_watches_it():
-    store, told, left = dist.HashStore(), [], []
+    store, told, left = job()
     first, second = heart(store, 0, told, left), heart(store, 1, told, left)
     time.sleep(0.3)
     assert not told
@@ -41,7 +47,7 @@ def test_a_rank_that_beats_no_more_is_named_by_the_one_that_watches_it():
 
 
 def test_a_rank_that_has_done_its_work_is_not_missed():
-    store, told, left = dist.HashStore(), [], []
+    store, told, left = job()
     first, second = heart(store, 0, told, left), heart(store, 1, told, left)
     second.stop()
     time.sleep(0.4)
@@ -51,7 +57,7 @@ def test_a_rank_that_has_done_its_work_is_not_missed():
 
 
 def test_all_end_with_the_code_of_the_rank_that_ended_the_job_first(monkeypatch):
-    store, told, left = dist.HashStore(), [], []
+    store, told, left = job()
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     assert noted(store) is None

@@ -61,7 +61,7 @@ def _run(
     arguments: tuple[Any, ...],
 ) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank))
-    files = dist.FileStore(str(store), size)
+    files = dist.FileStore(str(store), size)  # type: ignore[attr-defined]
     dist.init_process_group("gloo", store=files, rank=rank, world_size=size)
     try:
         answer = "", function(join(), *arguments)

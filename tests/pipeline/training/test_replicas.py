@@ -31,7 +31,8 @@ class Small(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x)).relu().flatten(1)
-        return self.cumulative(self.linear(x))
+        found: Tensor = self.cumulative(self.linear(x))
+        return found
 
 
 def trained(
@@ -56,7 +57,7 @@ def trained(
         with Silent().task("", 1, "") as task:
             result = train_epoch(
                 module, batches[:end], optimizer, label_loss(0.1),
-                weights={"linear.weight": module.linear.weight}, masks=mask,
+                weights={"linear.weight": module.get_parameter("linear.weight")}, masks=mask,
                 span=Span(0, count, 0), settings=settings, placement=place("cpu"),
                 task=task, ranks=ranks, within=within, seed=3,
             )  # fmt: skip
