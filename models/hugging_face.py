@@ -124,14 +124,15 @@ def build_from_hub(name: str, *, pretrained: bool) -> nn.Module:
             made: nn.Module = auto.from_config(config, trust_remote_code=False).float()
             return made
         module, loading = auto.from_pretrained(
-            place, **how, use_safetensors=True, output_loading_info=True
-        )
+            place, **how, use_safetensors=True, output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name
+        )  # fmt: skip
     lacking = [*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])]
     if lacking:
         raise InputError(
-            f"model {name!r}: its weights lack {', '.join(sorted(map(str, lacking))[:4])}: it is "
-            "not trained for this task yet; fine-tune it first, and pass the folder that it is "
-            "saved in"
+            f"model {name!r}: its weights lack {', '.join(sorted(map(str, lacking))[:4])}, or have "
+            "them in another shape: it is not trained for this task yet; fine-tune it first, and "
+            "pass the folder that it is saved in"
         )
     result: nn.Module = module
     return result
@@ -232,6 +233,11 @@ def _in_a_line(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever the library raises
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"model {name!r} comes with code of its own, which is not run: build it in a "
+                "factory (FILE.py:FACTORY)"
+            ) from error
         text = " ".join(str(error).split())[:300]
         raise InputError(f"model {name!r}: {type(error).__name__}: {text}") from error
 

@@ -55,9 +55,10 @@ def _keep_demo() -> None:
     two exports are the same bytes is tested with other networks.
     """
     from wfpipe.exporters.onnx import export
+    from wfpipe.exporters.onnx.capture import capture_graph as capture
     from wfpipe.models.digits_cnn import DigitsCnn
 
-    capture, kept = export.capture_graph, dict[str, bytes]()
+    kept: dict[str, bytes] = {}
 
     def capture_once(
         module: nn.Module,

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_the_lines_of_errors_are_judged() -> None:
     assert judge_line("two\nlines") is not None
 
 
-FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "raises": (lambda path: 1 // 0, "ZeroDivisionError"),
     "writes elsewhere": (lambda path: (path.parents[3] / "x").write_text("x"), "did open"),
     "starts a program": (lambda path: os.system("true"), "did os.system"),

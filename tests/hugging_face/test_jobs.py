@@ -152,7 +152,7 @@ def test_models_that_cannot_be_taken_are_refused_in_a_line(tmp_path: Path) -> No
         json.dumps({**config, "model_type": "mine", "auto_map": own})
     )
     (model / "mine.py").write_text("raise SystemExit('code of the model was run')")
-    with pytest.raises(InputError, match="trust_remote_code"):
+    with pytest.raises(InputError, match="comes with code of its own, which is not run"):
         build_from_hub(f"hf:{model}", pretrained=True)
 
 
