@@ -106,11 +106,15 @@ class Bench:
     def limited(self, samples: int, seed: int) -> Data:
         """Return the data with that many training samples, drawn with a seed."""
         generator = torch.Generator().manual_seed(seed)
-        indices = self.data.train.indices
-        few = torch.randperm(len(indices), generator=generator)[:samples].sort().values
-        return replace(
-            self.data, train=replace(self.data.train, indices=indices[few.numpy()]), seed=seed
+        split = self.data.train
+        few = torch.randperm(len(split), generator=generator)[:samples].sort().values
+        part = replace(
+            split,
+            indices=split.indices[few.numpy()],
+            targets=split.targets[few],
+            cache=None if split.cache is None else split.cache[few.numpy()],
         )
+        return replace(self.data, train=part, seed=seed)
 
     def prune(self, values: dict[str, Any], data: Data, sparsities: Sequence[float]) -> list[Found]:
         """Prune as a recipe says, from one sparsity on to the next; say what each one gave.
