@@ -84,8 +84,7 @@ def compress(
         resume: continue the run in ``out``.
         overwrite: replace the run in ``out``.
         quiet: print warnings only.
-        settings: any key of a recipe by its name alone, such as ``sparsity`` or ``epochs``; they
-            win over the recipe.
+        settings: keys of a recipe by their names alone, such as ``sparsity``; they win over it.
 
     Raises:
         InputError: for input that cannot work, in one line, before anything is written.
@@ -95,15 +94,13 @@ def compress(
         raise InputError(f"model must be a torch.nn.Module, got {shown(model)}")
     if resume and overwrite:
         raise InputError("resume and overwrite exclude each other")
-    name = given_name(_unloaded(model))
+    name = given_name(model)
     names: Values = {"model": {"name": name}, "data": {"source": given_name(_unloaded(train))}}
-    layers = [_read(recipe), _by_section(settings), names]
     if isinstance(metric, str):
-        layers.append({"task": {"metric": metric}})
-        metric = None
-    found, own = _task(resolve(*layers), task, loss, metric, higher_is_better)
-    out = out if out is not None else found.run.out
-    directory = RunDirectory(default_directory(name) if out is None else Path(out))
+        names["task"], metric = {"metric": metric}, None
+    merged = resolve(_read(recipe), _by_section(settings), names)
+    found, own = _task(merged, task, loss, metric, higher_is_better)
+    directory = RunDirectory(Path(out or found.run.out or default_directory(name)))
     with _left_as_it_was():
         report = prune_and_export(
             found, directory, Silent() if quiet else Printed(), resume=resume, overwrite=overwrite,

@@ -60,6 +60,12 @@ class Within:
     loss: float = 0.0
     samples: int = 0
 
+    def add(self, loss: float, count: int) -> None:
+        """Add a batch: the sum of its losses, and its samples."""
+        self.batches += 1
+        self.loss += loss
+        self.samples += count
+
 
 def train_epoch(
     module: nn.Module,
@@ -75,7 +81,7 @@ def train_epoch(
     task: Task,
     ranks: Ranks | None = None,
     within: Within | None = None,
-    on_batch: Callable[[Within], None] | None = None,
+    on_batch: Callable[[Within], None] = lambda _: None,
     seed: int | None = None,
 ) -> EpochResult:
     """Train for one pass over ``batches``; pruned weights stay zero after every step.
@@ -115,21 +121,28 @@ def train_epoch(
                 torch.manual_seed(stream(seed, within.batches, ranks.rank))
             optimizer.zero_grad()
             summed = _gradients(copy, batch, share, loss, settings, placement)
-            if not isfinite(summed):
-                raise _diverged(summed, step + 1, lr)
-            mask_gradients(weights, masks)
-            if settings.clip_norm is not None:
-                nn.utils.clip_grad_norm_(module.parameters(), settings.clip_norm)
-            optimizer.step()
-            mask_weights(weights, masks)
-            mask_optimizer(optimizer, weights, masks)
-            within.batches += 1
-            within.loss += summed
-            within.samples += share.whole
+            _check_finite(summed, step + 1, lr)
+            _take_step(module, optimizer, weights, masks, settings.clip_norm)
+            within.add(summed, share.whole)
             task.advance(share.whole, note=f"loss {within.loss / within.samples:.3f}")
-            if on_batch is not None:
-                on_batch(within)
+            on_batch(within)
     return EpochResult(within.loss / max(1, within.samples), lr, tuple(ranks.gather(clock.share())))
+
+
+def _take_step(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    weights: Weights,
+    masks: Masks,
+    clip_norm: float | None,
+) -> None:
+    """Take an optimizer step that leaves pruned weights, and what is kept for them, at zero."""
+    mask_gradients(weights, masks)
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(module.parameters(), clip_norm)
+    optimizer.step()
+    mask_weights(weights, masks)
+    mask_optimizer(optimizer, weights, masks)
 
 
 def _gradients(
@@ -211,9 +224,10 @@ def _as_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _diverged(value: float, step: int, lr: float) -> InputError:
-    return InputError(
-        f"training diverged: the loss is {value} at step {step} with learning rate {lr:.3g}; "
-        f"the last good checkpoint is kept. Try --set finetune.lr={lr / 10:.1g}, "
-        "--set finetune.clip_norm=1 or --set finetune.precision=float32"
-    )
+def _check_finite(loss: float, step: int, lr: float) -> None:
+    if not isfinite(loss):
+        raise InputError(
+            f"training diverged: the loss is {loss} at step {step} with learning rate {lr:.3g}; "
+            f"the last good checkpoint is kept. Try --set finetune.lr={lr / 10:.1g}, "
+            "--set finetune.clip_norm=1 or --set finetune.precision=float32"
+        )
