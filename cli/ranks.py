@@ -13,7 +13,7 @@ import click
 from ..pipeline.ranks.environment import many, rank_here, started
 from ..pipeline.ranks.lifeline import end_with_parent
 from ..support.errors import InputError
-from .explain import explain
+from .explain import BAD_INPUT, explain
 from .options import Command
 
 if TYPE_CHECKING:
@@ -46,11 +46,14 @@ def begins_ranks(ranks: int | None) -> bool:
 def begin_ranks(request: RunRequest, ranks: int) -> int:
     """Run the command that was given on so many ranks; return the exit code."""
     from ..pipeline.ranks.launch import launch
-    from ..pipeline.ranks.voice import log_of
+    from ..pipeline.ranks.voice import log_of, remove_logs
 
     given, folder = list(click.get_current_context().obj), request.directory.path
     out = [] if request.recipe.run.out is not None or request.resume else ["--out", str(folder)]
+    new = not folder.exists()
     outcome = launch([*given, *out], ranks)
+    if new and outcome.code == BAD_INPUT:
+        remove_logs(folder)
     if outcome.line is not None:
         log = f"; its log is {log_of(folder, outcome.rank)}" if outcome.rank else ""
         click.echo(f"wfpipe: {outcome.line}{log}", err=True)

@@ -34,6 +34,12 @@ def log_of(folder: Path, rank: int) -> Path:
     return folder / FOLDER / f"{rank}.log"
 
 
+def remove_logs(folder: Path) -> None:
+    """Remove a run directory that holds logs of ranks and nothing else."""
+    if folder.is_dir() and [path.name for path in folder.iterdir()] == [FOLDER]:
+        shutil.rmtree(folder)
+
+
 def to_log(rank: int) -> None:
     """Send what this process writes into a file, which :func:`move_log` puts where it belongs."""
     handle, name = tempfile.mkstemp(prefix=f"wfpipe-rank-{rank}-", suffix=".log")

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from wfpipe.cli.ranks import begin_ranks
 from wfpipe.cli.run_options import RunRequest, open_request
+from wfpipe.pipeline.ranks.launch import Outcome
+from wfpipe.pipeline.ranks.voice import log_of
 from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.directory import RunDirectory
 from wfpipe.support.errors import InputError
@@ -123,3 +127,21 @@ def test_a_job_that_torchrun_starts_again_goes_on_without_being_told(tmp_path, m
     assert not request(tmp_path).resume
     RunDirectory(tmp_path).begin(resolve({"run": {"out": str(tmp_path)}}))
     assert (request(tmp_path).resume, request(tmp_path).overwrite) == (True, False)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_job_that_is_refused_leaves_no_folder_that_was_not_there(there, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    if there:
+        run.mkdir()
+
+    def refused(arguments: Sequence[str], ranks: int) -> Outcome:
+        log_of(run, 1).parent.mkdir(parents=True)
+        log_of(run, 1).write_text("error: no such data\n")
+        return Outcome(2)
+
+    monkeypatch.setattr("wfpipe.pipeline.ranks.launch.launch", refused)
+    asked = RunRequest(resolve({}), RunDirectory(run), resume=False, overwrite=False)
+    with click.Context(click.Command("prune"), obj=["prune"]):
+        assert begin_ranks(asked, 2) == 2
+    assert run.exists() == there
