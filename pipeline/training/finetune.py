@@ -108,35 +108,41 @@ def train_epoch(
     Raises:
         InputError: when the loss is not finite, naming the step, the learning rate and remedies.
     """
-    ranks, within, lr = ranks or alone(), within or Within(), settings.lr
+    ranks, within = ranks or alone(), within or Within()
+    lr = _rate(settings, span, max(0, within.batches - 1))
     module.train()
     clock = _Waiting()
     with replica(module, ranks, sync_batchnorm=settings.sync_batchnorm) as copy:
         for batch, share in clock.watch(_mine(batches, ranks, within.batches)):
-            step = span.first + within.batches
-            lr = settings.lr * warmup_cosine(step, span.total, span.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+            lr = _rate(settings, span, within.batches)
             if seed is not None:
                 torch.manual_seed(stream(seed, within.batches, ranks.rank))
             optimizer.zero_grad()
             summed = _gradients(copy, batch, share, loss, settings, placement)
-            _check_finite(summed, step + 1, lr)
-            _take_step(module, optimizer, weights, masks, settings.clip_norm)
+            _check_finite(summed, span.first + within.batches + 1, lr)
+            _take_step(module, optimizer, lr, weights, masks, settings.clip_norm)
             within.add(summed, share.whole)
             task.advance(share.whole, note=f"loss {within.loss / within.samples:.3f}")
             on_batch(within)
     return EpochResult(within.loss / max(1, within.samples), lr, tuple(ranks.gather(clock.share())))
 
 
+def _rate(settings: FinetuneSettings, span: Span, batch: int) -> float:
+    """Return the learning rate of a batch of the epoch."""
+    return settings.lr * warmup_cosine(span.first + batch, span.total, span.warmup)
+
+
 def _take_step(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
+    lr: float,
     weights: Weights,
     masks: Masks,
     clip_norm: float | None,
 ) -> None:
     """Take an optimizer step that leaves pruned weights, and what is kept for them, at zero."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
     mask_gradients(weights, masks)
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(module.parameters(), clip_norm)

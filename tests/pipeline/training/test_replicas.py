@@ -62,7 +62,8 @@ def trained(
                 task=task, ranks=ranks, within=within, seed=3,
             )  # fmt: skip
     assert len(result.waiting) == ranks.size
-    return {**module.state_dict(), "loss": torch.tensor(result.loss)}
+    told = torch.tensor([result.loss, result.lr], dtype=torch.float64)
+    return {**module.state_dict(), "told": told}
 
 
 def on_three(ranks: Ranks) -> dict[str, dict[str, Tensor]]:
@@ -72,6 +73,7 @@ def on_three(ranks: Ranks) -> dict[str, dict[str, Tensor]]:
             "synchronised": trained(ranks),
             "again": trained(ranks),
             "continued": trained(ranks, stop=2),
+            "continued behind the last batch": trained(ranks, stop=3),
             "pieces": trained(ranks, sync=False, accumulate=2, count=2),
         }
 
@@ -93,7 +95,7 @@ def test_ranks_hold_the_same_network_to_the_bit_from_run_to_run_and_when_continu
     for way in first:
         for other in others:
             assert all(torch.equal(first[way][name], other[way][name]) for name in first[way]), way
-    for other in ("again", "continued"):
+    for other in ("again", "continued", "continued behind the last batch"):
         same = (torch.equal(first[other][n], v) for n, v in first["synchronised"].items())
         assert all(same), other
 
