@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 from unittest.mock import patch
 
 import onnx
@@ -61,22 +62,17 @@ def _keep_demo() -> None:
     kept: dict[str, bytes] = {}
 
     def capture_once(
-        module: nn.Module,
-        example: Nest,
-        outputs: Sequence[str],
-        *,
-        opset: int,
-        dynamic: Sequence[str] = (),
+        module: nn.Module, example: Nest, outputs: Sequence[str], **options: Any
     ) -> onnx.ModelProto:
         if type(module) is not DigitsCnn:
-            return capture(module, example, outputs, opset=opset, dynamic=dynamic)
+            return capture(module, example, outputs, **options)
         shapes = [tensor.shape for tensor in tensors(example)]
-        seen = hashlib.sha256(repr((shapes, list(outputs), opset, list(dynamic))).encode())
+        seen = hashlib.sha256(repr((shapes, list(outputs), sorted(options.items()))).encode())
         for name, value in module.state_dict().items():
             seen.update(name.encode() + value.numpy().tobytes())
         key = seen.hexdigest()
         if key not in kept:
-            made = capture(module, example, outputs, opset=opset, dynamic=dynamic)
+            made = capture(module, example, outputs, **options)
             kept[key] = made.SerializeToString()
         return onnx.load_model_from_string(kept[key])
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from ...exporters.documents.score import Score
 from ...exporters.measuring.accuracy import Meter
 from ...models.sources import is_factory
-from ...support.errors import InputError, first_line
+from ...support.errors import InputError
 from ...support.nests import Nest, each, joined
 from ..recipe.task import TaskSettings
-from .own import OwnTask
+from .own import OwnTask, measured, refused_by_name
 from .registry import open_task
 from .task import Task
 
@@ -182,28 +182,14 @@ def try_out(task: Task, outputs: Nest, targets: Nest) -> None:
     Raises:
         InputError: saying how it fails.
     """
-    for part, work in (("loss", lambda: task.loss(outputs, targets)),
-                       ("metric", lambda: _measured(task, outputs, targets))):  # fmt: skip
-        try:
-            found = work()
-        except InputError:
-            raise
-        except Exception as error:  # code of the user's raises anything
-            raise InputError(
-                f"{part} fails on the first test samples: {type(error).__name__}: "
-                f"{first_line(error)[:200]}"
-            ) from error
-        if part == "loss" and not (isinstance(found, Tensor) and found.dim() == 0):
-            raise InputError(
-                "loss must return a tensor of one number, the mean over samples, got "
-                f"{_shape(found)}"
-            )
-
-
-def _measured(task: Task, outputs: Nest, targets: Nest) -> dict[str, Score]:
-    meter = task.meter()
-    meter.add(outputs, targets)
-    return meter.scores()
+    with refused_by_name("loss"):
+        found = task.loss(outputs, targets)
+    if not (isinstance(found, Tensor) and found.dim() == 0):
+        raise InputError(
+            f"loss must return a tensor of one number, the mean over samples, got {_shape(found)}"
+        )
+    with refused_by_name("metric"):
+        measured(task, outputs, targets)
 
 
 def _shape(found: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -89,18 +91,30 @@ class OwnTask(Task):
         return _OwnMeter(self)
 
     def check(self, outputs: Nest, targets: Nest) -> None:
-        try:
+        with refused_by_name(f"task {self.spec!r}"):
             self.loss(outputs, targets)
-            meter = self.meter()
-            meter.add(outputs, targets)
-            meter.scores()
-        except InputError:
-            raise
-        except Exception as error:  # code of the user's raises anything
-            raise InputError(
-                f"task {self.spec!r} fails on the first test samples: "
-                f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            ) from error
+            measured(self, outputs, targets)
+
+
+def measured(task: Task, outputs: Nest, targets: Nest) -> dict[str, Score]:
+    """Return the metrics of one batch."""
+    meter = task.meter()
+    meter.add(outputs, targets)
+    return meter.scores()
+
+
+@contextmanager
+def refused_by_name(what: str) -> Iterator[None]:
+    """Say in a line what of the user's own fails on the first batch, and how."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # code of the user's raises anything
+        raise InputError(
+            f"{what} fails on the first test samples: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 class _OwnMeter:
