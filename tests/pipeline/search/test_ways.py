@@ -9,7 +9,7 @@ from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.recipe.recipe import Recipe
 from wfpipe.pipeline.search.channel_ways import ChannelsToMacs, ChannelsToSpeed, FewestMacs
 from wfpipe.pipeline.search.ways import MostSparsity, MostSpeed, ToMacs, ToSpeed, Way, trial_recipe
-from wfpipe.tests.exporters.search_samples import stopped, targets, trial, unreachable
+from wfpipe.tests.exporters.search_samples import stopped, trial, unreachable
 
 
 def hunt(way: Way, outcome) -> list[Trial]:
