@@ -328,8 +328,8 @@ def _structured(source: Source, settings: DataSettings, seed: int) -> Data:
     return Data(
         train=parts["train"],
         test=parts["test"],
-        class_names=None,
-        classes=_width(targets),
+        class_names=source.class_names,
+        classes=_width(targets) if source.class_names is None else len(source.class_names),
         preprocessing=Preprocessing(
             kind="features", shape=shape, mean=tuple(settings.mean), std=tuple(settings.std)
         ),

@@ -98,6 +98,7 @@ def replayed(run: Path, folder: Path) -> dict[str, Any]:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "self-test passed" in done.stdout
+    assert ("give the same tokens" in done.stdout) == (folder / "tokenizer.json").exists()
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return manifest
 
@@ -112,11 +113,33 @@ def test_bert_and_texts_of_a_folder_go_through_the_job(tmp_path: Path) -> None:
     assert {each["name"] for each in manifest["inputs"]} == {
         "input_ids", "attention_mask", "token_type_ids",
     }  # fmt: skip
+    assert manifest["class_names"] is None  # the model's are LABEL_0 and LABEL_1
+    _texts_give_what_tokens_give(tmp_path / "unpacked", manifest)
     loaded = load(tmp_path / "run")
     assert type(loaded).__name__ == "BertForSequenceClassification"
     weight = loaded.get_parameter("bert.encoder.layer.0.output.dense.weight")
     kept = float((weight != 0).double().mean())
     assert kept < 0.9
+
+
+def _texts_give_what_tokens_give(package: Path, manifest: dict[str, Any]) -> None:
+    """Compare classes of the golden texts with those of the golden tokens."""
+    rows = json.loads((package / "golden" / "texts.json").read_text())[
+        : manifest["golden"]["samples"]
+    ]
+    (package / "golden.txt").write_text("\n".join(row["sentence"] for row in rows))
+    names = ["inputs", *(f"inputs-{n}" for n in range(2, len(manifest["inputs"]) + 1))]
+    tokens = {
+        spec["name"]: np.load(package / "golden" / f"{name}.npy")
+        for spec, name in zip(manifest["inputs"], names, strict=True)
+    }
+    np.savez(package / "golden.npz", **tokens)
+    done = subprocess.run(
+        [sys.executable, "infer.py", "--json", "golden.txt", "golden.npz"],
+        capture_output=True, text=True, cwd=package, env=environment(), check=True,
+    )  # fmt: skip
+    results = [result["classes"] for result in json.loads(done.stdout)]
+    assert results[: len(rows)] == results[len(rows) :]
 
 
 def test_vit_takes_its_preparation_from_its_image_processor(tmp_path: Path) -> None:

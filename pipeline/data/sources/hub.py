@@ -12,6 +12,7 @@ from PIL import Image
 from ....models.hugging_face import tokenizer_of
 from ....support.errors import InputError, unknown
 from ...recipe.data import DataSettings
+from ...recipe.task import CLASSIFICATION
 from .factory import FactoryReader
 from .hub_rows import HubRows, Words
 from .reading import BadImageError, Item, Reader, Source, Split, brief
@@ -80,12 +81,12 @@ def open_hub(name: str, settings: DataSettings, task: str) -> Source:
             Split(FactoryReader(f"hf:{name}", part, rows[part], sent=True), none)
             for part in (train, test)
         )
-        return Source("nest", first, second)
+        names = _class_names(features[label]) if task == CLASSIFICATION else None
+        return Source("nest", first, second, names)
     splits = {part: _split(loaded[part], part, columns["image"], label) for part in parts}
     labelled = [part for part in parts if (splits[part].targets >= 0).all()]
     train, test = _chosen(name, labelled)
-    names = getattr(features[label], "names", None)
-    return Source("image", splits[train], splits[test], None if names is None else tuple(names))
+    return Source("image", splits[train], splits[test], _class_names(features[label]))
 
 
 def find_columns(
@@ -171,6 +172,11 @@ def _only(name: str, kind: str, columns: list[str], use: str) -> str:
             f"say which with --set data.columns.{use}=COLUMN"
         )
     return columns[0]
+
+
+def _class_names(feature: Any) -> tuple[str, ...] | None:
+    names = getattr(feature, "names", None)
+    return None if names is None else tuple(names)
 
 
 def _split(dataset: Any, part: str, column: str, label: str) -> Split:

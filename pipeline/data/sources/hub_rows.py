@@ -41,8 +41,13 @@ class Words:
             is_split_into_words=words,
             padding="max_length",
             truncation=True,
-            max_length=self.tokens or min(LONGEST, self.tokenizer.model_max_length),
+            max_length=self.length,
         )
+
+    @property
+    def length(self) -> int:
+        """Tokens of each sample."""
+        return self.tokens or min(LONGEST, int(self.tokenizer.model_max_length))
 
 
 class HubRows:
@@ -59,11 +64,25 @@ class HubRows:
     def __init__(
         self, rows: Any, inputs: Mapping[str, str], label: str, words: Words | None, task: str
     ) -> None:
-        self._rows, self._inputs, self._label, self._words = rows, dict(inputs), label, words
+        self._rows, self._inputs, self._label = rows, dict(inputs), label
+        self.words = words
         self._floats = task in ("multilabel", "regression")
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that inputs are made of, by use."""
+        texts = (
+            {} if self.words is None else {"text": self.words.text, "text_pair": self.words.pair}
+        )
+        return {use: name for use, name in (texts | self._inputs).items() if name is not None}
+
+    def row(self, index: int) -> Mapping[str, Any]:
+        """Return a row as the data set has it."""
+        found: Mapping[str, Any] = self._rows[index]
+        return found
 
     def labelled(self) -> bool:
         """Whether the labels of the first row are there: those of test splits may be held back."""
@@ -74,10 +93,10 @@ class HubRows:
         row = self._rows[index]
         sample = {name: _tensor(row[column], column) for name, column in self._inputs.items()}
         label = row[self._label]
-        if self._words is not None:
-            encoded = self._words.encode(row)
+        if self.words is not None:
+            encoded = self.words.encode(row)
             sample |= {name: torch.tensor(encoded[name]) for name in encoded}
-            if isinstance(label, list) and not isinstance(row[self._words.text], str):
+            if isinstance(label, list) and not isinstance(row[self.words.text], str):
                 label = _first_tokens(encoded.word_ids(), label)
         labels = _tensor(label, self._label)
         return {**sample, "labels": labels.float() if self._floats else labels}
