@@ -25,6 +25,8 @@ _ARCHITECTURES: Mapping[str, tuple[str, str]] = {
     "ForImageClassification": ("AutoModelForImageClassification", "classification"),
     "ForAudioClassification": ("AutoModelForAudioClassification", "classification"),
     "ForMaskedLM": ("AutoModelForMaskedLM", "classification"),
+    "ForCausalLM": ("AutoModelForCausalLM", "next-token"),
+    "LMHeadModel": ("AutoModelForCausalLM", "next-token"),
     "ForSemanticSegmentation": ("AutoModelForSemanticSegmentation", "segmentation"),
 }
 """Ending of the architecture → the class of transformers that reads it, and the task."""
@@ -121,8 +123,7 @@ def build_from_hub(name: str, *, pretrained: bool) -> nn.Module:
     with _quiet(transformers), _in_a_line(name):
         if not pretrained:
             config = transformers.AutoConfig.from_pretrained(place, **how)
-            made: nn.Module = auto.from_config(config, trust_remote_code=False).float()
-            return made
+            return _without_cache(auto.from_config(config, trust_remote_code=False).float())
         module, loading = auto.from_pretrained(
             place, **how, use_safetensors=True, output_loading_info=True,
             ignore_mismatched_sizes=True,  # told below, by name
@@ -134,12 +135,20 @@ def build_from_hub(name: str, *, pretrained: bool) -> nn.Module:
             "them in another shape: it is not trained for this task yet; fine-tune it first, and "
             "pass the folder that it is saved in"
         )
-    result: nn.Module = module
-    return result
+    return _without_cache(module)
+
+
+def _without_cache(module: Any) -> nn.Module:
+    """Let a decoder return its scores alone, and not what the next call would need."""
+    if hasattr(module.config, "use_cache"):
+        module.config.use_cache = False
+    return module  # type: ignore[no-any-return]
 
 
 def tokenizer_of(name: str) -> Any:
     """Return the tokenizer of ``hf:NAME`` or ``hf:DIR``; no code that comes with it is run.
+
+    One that has no token to fill up with takes that of the end: what is filled up is not looked at.
 
     Raises:
         InputError: when transformers is missing, or there is no tokenizer.
@@ -147,9 +156,12 @@ def tokenizer_of(name: str) -> Any:
     transformers = _library(name)
     place = _place(name)
     with _quiet(transformers), _in_a_line(name):
-        return transformers.AutoTokenizer.from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
             place, trust_remote_code=False, local_files_only=os.path.isdir(place)
         )
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def _place(name: str) -> str:

@@ -127,8 +127,7 @@ def write_package(
         **_text_files(text, len(stored[0])),
     }
     golden = Golden(samples=len(stored[0]), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE))
-    names = {platform: name for platform, (name, _) in kernels.items()}
-    manifest = _manifest(packed, members, variant, figures, golden, names, text)
+    manifest = _manifest(packed, members, variant, figures, golden, kernels, text)
     return _write(path, manifest, members, report, sign)
 
 
@@ -171,7 +170,7 @@ def _manifest(
     variant: str,
     figures: PackedFigures | None,
     golden: Golden,
-    libraries: dict[str, str],
+    kernels: dict[str, tuple[str, Path]],
     text: PackableText | None,
 ) -> Manifest:
     return Manifest(
@@ -187,7 +186,7 @@ def _manifest(
         recipe_digest=packed.recipe_digest,
         figures=figures,
         golden=golden,
-        libraries=libraries,
+        libraries={platform: name for platform, (name, _) in kernels.items()},
         text=None if text is None else text.how,
         versions=Versions(wfpipe=__version__, opset=packed.opset, onnxruntime=ort.__version__),
     )

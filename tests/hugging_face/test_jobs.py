@@ -142,6 +142,36 @@ def _texts_give_what_tokens_give(package: Path, manifest: dict[str, Any]) -> Non
     assert results[: len(rows)] == results[len(rows) :]
 
 
+def test_gpt2_learns_the_next_token_of_texts_without_labels(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE(unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["<unk>", "<end>"]
+    made.train_from_iterator([" ".join(WORDS)] * 9, trainers.BpeTrainer(special_tokens=special))
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="<unk>", eos_token="<end>"
+    )
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    config = transformers.GPT2Config(
+        vocab_size=len(tokenizer), n_embd=16, n_layer=2, n_head=2, n_positions=16,
+        bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    transformers.set_seed(0)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    data = {"source": f"hf:{reviews(tmp_path / 'reviews')}", "columns": {"text": "sentence"},
+            "tokens": 8}  # fmt: skip
+    said = run_job(tmp_path / "run", tmp_path / "gpt2", data)
+    assert "task.kind=next-token" in said
+    manifest = replayed(tmp_path / "run", tmp_path / "unpacked")
+    assert [each["name"] for each in manifest["outputs"]] == ["logits"]
+    assert manifest["text"]["columns"] == {"text": "sentence"}
+    weight = load(tmp_path / "run").get_parameter("transformer.h.0.mlp.c_fc.weight")
+    assert float((weight != 0).double().mean()) < 0.9
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["pruned"]["metrics"]["perplexity"]["higher_is_better"] is False
+
+
 def test_vit_takes_its_preparation_from_its_image_processor(tmp_path: Path) -> None:
     model = vit(tmp_path / "vit")
     random = np.random.default_rng(0)

@@ -41,6 +41,8 @@ def saved(folder: Path, config: dict[str, Any], **files: Any) -> str:
         ({**BERT, "problem_type": "multi_label_classification"}, "multilabel"),
         ({**BERT, "problem_type": "regression"}, "regression"),
         ({"architectures": ["BertForTokenClassification"]}, "classification"),
+        ({"architectures": ["GPT2LMHeadModel"]}, "next-token"),
+        ({"architectures": ["LlamaForCausalLM"]}, "next-token"),
         ({"architectures": ["SegformerForSemanticSegmentation"]}, "segmentation"),
     ],
 )
@@ -100,8 +102,8 @@ def test_what_is_no_model_is_refused_in_a_line(
 ) -> None:
     with pytest.raises(InputError, match=r"holds no config.json"):
         task_of(f"hf:{tmp_path}")
-    name = saved(tmp_path, {"architectures": ["GPT2LMHeadModel"]}, preprocessor_config=[1])
-    with pytest.raises(InputError, match=r"architecture GPT2LMHeadModel: taken are those that end"):
+    name = saved(tmp_path, {"architectures": ["BertForQuestionAnswering"]}, preprocessor_config=[1])
+    with pytest.raises(InputError, match=r"BertForQuestionAnswering: taken are those that end"):
         task_of(name)
     with pytest.raises(InputError, match="must hold a JSON object"):
         preparation_of(name)

@@ -56,13 +56,18 @@ class HubRows:
     Args:
         rows: of ``datasets``.
         inputs: columns of numbers that the network is given, by its names of them.
-        label: the column of labels.
+        label: the column of labels; None: the tokens themselves, −100 where they are filled up.
         words: how text becomes tokens; None: there is none.
         task: kind of the task; labels are floats but where they are classes.
     """
 
     def __init__(
-        self, rows: Any, inputs: Mapping[str, str], label: str, words: Words | None, task: str
+        self,
+        rows: Any,
+        inputs: Mapping[str, str],
+        label: str | None,
+        words: Words | None,
+        task: str,
     ) -> None:
         self._rows, self._inputs, self._label = rows, dict(inputs), label
         self.words = words
@@ -86,18 +91,23 @@ class HubRows:
 
     def labelled(self) -> bool:
         """Whether the labels of the first row are there: those of test splits may be held back."""
+        if self._label is None:
+            return True
         label = self._rows[0][self._label]
         return label is not None and label != -1
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         row = self._rows[index]
         sample = {name: _tensor(row[column], column) for name, column in self._inputs.items()}
-        label = row[self._label]
+        label = None if self._label is None else row[self._label]
         if self.words is not None:
             encoded = self.words.encode(row)
             sample |= {name: torch.tensor(encoded[name]) for name in encoded}
             if isinstance(label, list) and not isinstance(row[self.words.text], str):
                 label = _first_tokens(encoded.word_ids(), label)
+        if self._label is None:
+            seen = sample["attention_mask"] != 0
+            return {**sample, "labels": sample["input_ids"].where(seen, IGNORED)}
         labels = _tensor(label, self._label)
         return {**sample, "labels": labels.float() if self._floats else labels}
 
