@@ -85,11 +85,12 @@ def has_tokenizer(name: str) -> bool:
 def from_image_processor(processor: Mapping[str, Any]) -> dict[str, Any]:
     """Turn the configuration of an image processor into settings of a recipe.
 
-    What it does otherwise than by a resize, a centre crop, mean and deviation is left out.
+    How it comes to the size is left out where that is otherwise than by a resize and a centre crop.
+
+    Raises:
+        InputError: when it changes values otherwise than by a factor, mean and deviation.
     """
-    found: dict[str, Any] = {}
-    if processor.get("do_normalize", True) and {"image_mean", "image_std"} <= processor.keys():
-        found = {"mean": list(processor["image_mean"]), "std": list(processor["image_std"])}
+    found = _scale(processor)
     size, crop = processor.get("size"), processor.get("crop_size")
     if not processor.get("do_resize", True) or size is None:
         return found
@@ -97,6 +98,12 @@ def from_image_processor(processor: Mapping[str, Any]) -> dict[str, Any]:
     sides = _sides(size)
     if sides is None or interpolation is None:
         return found
+    if "crop_pct" in processor and len(sides) == 1:  # as ConvNeXt: both sides from 384 pixels on
+        short = sides[0]
+        if short >= 384:
+            return {**found, "size": [short, short], "interpolation": interpolation}
+        sides, crop = [int(short / processor["crop_pct"])], short
+        processor = {**processor, "do_center_crop": True}
     cut = _sides(crop) if processor.get("do_center_crop", False) and crop is not None else None
     if cut is None and len(sides) == 1:
         return found  # the short side alone: images come out in different sizes
@@ -106,6 +113,24 @@ def from_image_processor(processor: Mapping[str, Any]) -> dict[str, Any]:
         "interpolation": interpolation,
         **({"crop": cut} if cut else {}),
     }
+
+
+def _scale(processor: Mapping[str, Any]) -> dict[str, Any]:
+    """Return mean and deviation for pixels in [0, 1]; an image processor may have other values."""
+    for key in ("do_flip_channel_order", "rescale_offset"):
+        if processor.get(key):
+            raise InputError(
+                f"the image processor of the model says {key}, which is not done here: pass "
+                "prepared images from a factory (FILE.py:FACTORY)"
+            )
+    factor = 255 * processor.get("rescale_factor", 1 / 255)
+    if not processor.get("do_rescale", True):
+        factor = 255.0
+    plain = abs(factor - 1) < 1e-4
+    if processor.get("do_normalize", True) and {"image_mean", "image_std"} <= processor.keys():
+        values = {"mean": processor["image_mean"], "std": processor["image_std"]}
+        return {key: [v if plain else v / factor for v in each] for key, each in values.items()}
+    return {} if plain else {"mean": [0.0], "std": [1 / factor]}
 
 
 def build_from_hub(name: str, *, pretrained: bool) -> nn.Module:

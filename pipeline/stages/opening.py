@@ -274,6 +274,7 @@ def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) 
         raise InputError(
             f"the model gives {given} scores for each sample, "
             f"but the data has {data.classes} classes"
+            + (": pass --task multilabel for one logit of a yes or no" if given == 1 else "")
         )
     return outputs
 
