@@ -118,7 +118,10 @@ def open_parts(
     module = take_nests(_open_model(recipe, data, reporter, given.model))
     data = match_channels(module, data, reporter)
     outputs = check_outputs(module, data, task, training=recipe.finetune.epochs > 0)
-    data = replace(data, check=lambda targets: task.check_targets(targets, outputs))
+    names = data.class_names or _names_of(recipe.model.name, task, outputs)
+    data = replace(
+        data, class_names=names, check=lambda targets: task.check_targets(targets, outputs)
+    )
     inputs, targets = next(iter(data.test_batches(batch=2)))
     check_repeatable(module, inputs)
     if given.task is not None:
@@ -259,7 +262,8 @@ def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) 
         )
     if task.kind != CLASSIFICATION or isinstance(data.test, StructuredSamples):
         task.check(outputs, targets)
-        return outputs
+        if data.class_names is None or task.kind != CLASSIFICATION:
+            return outputs
     scores = task.main(outputs)
     if scores.dim() != 2:
         raise InputError(
@@ -270,6 +274,7 @@ def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) 
         raise InputError(
             f"the model gives {given} scores for each sample, "
             f"but the data has {data.classes} classes"
+            + (": pass --task multilabel for one logit of a yes or no" if given == 1 else "")
         )
     return outputs
 
@@ -333,6 +338,15 @@ def _compare_classes(names: list[str], data: Data, reporter: Reporter) -> None:
             f"{', '.join(names[:6])}, …: scores are taken in the order of the data, which makes "
             "them wrong; bring the data into the order of the model"
         )
+
+
+def _names_of(model: str, task: Task, outputs: Nest) -> tuple[str, ...] | None:
+    """Return the classes that a model names, where its outputs are a score for each of them."""
+    if not is_hub_model(model) or task.kind != CLASSIFICATION:
+        return None
+    names = tuple(class_names_of(model))
+    named = not all(name.startswith("LABEL_") for name in names)
+    return names if named and task.main(outputs).shape[1:] == (len(names),) else None
 
 
 def _fingerprint(module: nn.Module, data: Data) -> dict[str, Any]:
