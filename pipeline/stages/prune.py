@@ -205,7 +205,8 @@ class _Saving:
         self._last = perf_counter()
 
     def __call__(self, within: Within) -> None:
-        if perf_counter() - self._last < 60 * self._job.recipe.run.save_minutes:
+        late = perf_counter() - self._last >= 60 * self._job.recipe.run.save_minutes
+        if not self._job.ranks.sum(torch.tensor(float(late))):  # clocks of ranks differ
             return
         self._job.state.within = vars(within).copy()
         _keep(self._job, self._optimizer)
@@ -234,6 +235,7 @@ def _restore(job: Job, optimizer: torch.optim.Optimizer) -> None:
         return
     job.module.load_state_dict(job.state.model)
     job.state.masks = {name: mask.to(device) for name, mask in job.state.masks.items()}
+    job.state.fill(job.directory.checkpoint, "optimizer")
     optimizer.load_state_dict(job.state.optimizer)
     mask_weights(job.weights, job.state.masks)
 
@@ -247,6 +249,8 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, event: Event) -> None:
 
 
 def _keep(job: Job, optimizer: torch.optim.Optimizer) -> None:
+    for buffer in job.module.buffers():  # ranks write shares of one network
+        job.ranks.copy_from(buffer)
     job.state.model = dict(job.module.state_dict())
     job.state.optimizer = optimizer.state_dict()
 
