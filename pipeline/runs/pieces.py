@@ -47,9 +47,7 @@ def apart(tree: Any) -> tuple[Any, dict[str, Tensor]]:
         if tensor.dim() == 0 or not tensor.numel():
             return tensor
         found[path] = tensor.detach()
-        return torch.empty_strided(
-            tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta"
-        )
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
     return changed(tree, take), found
 

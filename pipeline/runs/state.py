@@ -91,7 +91,7 @@ class State:
             if into:
                 folder, files = self.pieces["folder"], self.pieces["files"]
                 read_pieces(checkpoint.parent / folder, files, into)
-        except (KeyError, ValueError, TypeError, OSError, RuntimeError):
+        except Exception:
             raise damaged(checkpoint) from None
         for name, value in found.items():
             setattr(self, name, value)

@@ -60,7 +60,9 @@ def save_on_two(ranks: Ranks, folder: str) -> dict[str, Tensor]:
 
     read.fill(directory.checkpoint, "optimizer", room=piece)
     found = {f"{n}": read.optimizer["state"][n]["momentum_buffer"] for n in (0, 1, 2)}
-    return {name: tensor.to_local() for name, tensor in found.items() if isinstance(tensor, DTensor)}
+    return {
+        name: tensor.to_local() for name, tensor in found.items() if isinstance(tensor, DTensor)
+    }
 
 
 @pytest.fixture(scope="module")
