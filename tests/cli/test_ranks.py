@@ -100,14 +100,14 @@ def test_commands_for_one_process_say_so(tmp_path):
     )
 
 
-def test_a_job_in_pieces_that_is_killed_ends_as_one_of_whole_networks_that_is_not(runs, tmp_path):
-    run, job = tmp_path / "run", [*map(str, JOB), "--set", "finetune.shard=always"]
+def test_a_job_whose_processes_are_killed_ends_as_one_whose_were_not(runs, tmp_path):
+    run = tmp_path / "run"
     moments = [1.0, 2.0]
 
     def begin(arguments: Sequence[str]) -> Run:
         return on_ranks(*arguments, folder=tmp_path)
 
-    killed = trial(begin, job, run, moments, random.Random(1))
+    killed = trial(begin, [*map(str, JOB)], run, moments, random.Random(1))
     assert killed
     assert differing(run, runs[2]) == []
     assert events(run) == events(runs[2])
