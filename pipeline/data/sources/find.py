@@ -73,6 +73,15 @@ def find_source(
     raise unknown("data set", name, ["digits"], more=_FORMS)
 
 
+def of_each_process(name: str) -> bool:
+    """Tell whether each process has to open a source itself, as a library or the user's code does.
+
+    Args:
+        name: of the source.
+    """
+    return name.startswith("hf:") or is_factory(name)
+
+
 def check_source(source: Source, settings: DataSettings, task: str) -> None:
     """Refuse what holds no targets of the task, and settings that do not fit it.
 
