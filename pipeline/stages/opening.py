@@ -114,7 +114,7 @@ def open_parts(
     placement = place(recipe.run.device, recipe.finetune.precision)
     given = given or Given()
     task = given.task or open_task(recipe.task)
-    data = open_recipe_data(recipe, reporter, given.data)
+    data = open_recipe_data(recipe, reporter, given.data, ranks)
     module = take_nests(_open_model(recipe, data, reporter, given.model))
     data = match_channels(module, data, reporter)
     outputs = check_outputs(module, data, task, training=recipe.finetune.epochs > 0)
@@ -228,11 +228,16 @@ def _announce_refit(setup: Setup, reporter: Reporter) -> None:
 
 
 def open_recipe_data(
-    recipe: Recipe, reporter: Reporter, given: tuple[Any, Any] | None = None
+    recipe: Recipe,
+    reporter: Reporter,
+    given: tuple[Any, Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> Data:
     """Open the data of a recipe, or those that are given, for its task."""
-    kind, seed = recipe.task.kind, recipe.run.seed
-    return open_data(recipe.data, task=kind, seed=seed, reporter=reporter, given=given)
+    return open_data(
+        recipe.data, task=recipe.task.kind, seed=recipe.run.seed, reporter=reporter, given=given,
+        ranks=ranks,
+    )  # fmt: skip
 
 
 def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) -> Nest:

@@ -172,8 +172,8 @@ def _gradients(
         The sum of the losses of the whole batch.
     """
     ranks, summed = copy.ranks, 0.0
-    copy.norms.counts = share.mine > 0
     count = max(1, min(settings.accumulate, share.whole // ranks.size))
+    copy.norms.begin(counts=share.mine > 0, fewest=share.whole // ranks.size // count)
     inputs, targets = placement.tensor(batch[0]), placement.targets(batch[1])
     pieces = _pieces(inputs, targets, count)
     for number, (x, y) in enumerate(pieces, start=1):
