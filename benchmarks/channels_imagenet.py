@@ -26,6 +26,7 @@ FEW: dict[str, Any] = {
     **PRESETS["oneshot"],
     "criterion": "woodfisher",
     "pattern": "channel",
+    "channel_multiple": 1,
     "gradients": 300,
     "fisher_batch": 1,
     "held_back": 60,

@@ -66,6 +66,7 @@ OURS: dict[str, Any] = {
     **PRESETS["oneshot"],
     "criterion": "woodfisher",
     "pattern": "channel",
+    "channel_multiple": 1,
     "gradients": 300,
     "fisher_batch": 1,
 }

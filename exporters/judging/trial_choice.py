@@ -58,6 +58,9 @@ def targets_in_words(search: Search) -> str:
         words.append(f"at most {most} worse than dense in {in_words(search.metric)}")
     if wanted.latency_ms is not None:
         words.append(f"at most {wanted.latency_ms:g} ms")
+        if search.dense_latency_ms is not None:
+            ratio = search.dense_latency_ms / wanted.latency_ms
+            words[-1] += f" ({ratio:.2f} times the speed of dense)"
     if wanted.speedup is not None:
         words.append(f"at least {wanted.speedup:g} times the speed of dense")
     if wanted.macs is not None:

@@ -70,7 +70,7 @@ class PruneSettings(Section):
         "unstructured", description="zeros: unstructured, channel, N:M, block:K:in or :out"
     )
     channel_multiple: int = Field(
-        1, gt=0, description="channel: widths that are cut are multiples of this many channels"
+        8, gt=0, description="channel: widths that are cut are multiples of this many channels"
     )
     channel_cost: Literal["macs", "weights", "ms"] | None = Field(
         None,

@@ -254,9 +254,9 @@ def _way(found: Search, recipe: Recipe, limit: float) -> Way:
                 f"--target-latency-ms {targets.latency_ms:g} is met by the dense model, which "
                 f"takes {dense:.3g} ms here: ask for less"
             )
-        speedup = dense / targets.latency_ms
+        speedup = float(f"{dense / targets.latency_ms:.4g}")
     if speedup is not None:
-        return ChannelsToSpeed(targets, speedup, limit) if channels else ToSpeed(targets, speedup)
+        return ChannelsToSpeed(speedup, limit) if channels else ToSpeed(speedup)
     if channels:
         return FewestMacs(recipe.prune.max_macs or 0.5, limit)
     if found.goal == "fastest":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from ...exporters.documents.search import Targets, Trial
+from ...exporters.documents.search import Trial
 from ..recipe.recipe import Recipe
 from .bisection import Reached, Seen, next_amount, next_asked, trials_left
 
@@ -49,35 +49,58 @@ class Way(Protocol):
 
 
 @dataclass(frozen=True)
-class MostSparsity:
-    """The highest sparsity whose accuracy holds.
+class Halved:
+    """The value that leaves the least and whose accuracy holds, by halving what is left.
 
     Args:
-        first: sparsity of the first trial.
-        highest: that limits and pattern allow.
+        first: value of the first trial.
+        last: the one that leaves the least of all that are possible.
     """
 
     first: float
-    highest: float
-    key: ClassVar[str] = "prune.sparsity"
+    last: float
     gives_up: ClassVar[bool] = True
-    rising: ClassVar[int] = 1
+
+    def next(self, trials: Sequence[Trial]) -> float | None:
+        amount = next_amount(seen(trials, self._amount), **self._rules)
+        return None if amount is None else self._value(math.exp(-amount))
+
+    def left(self, trials: Sequence[Trial]) -> int:
+        return trials_left(seen(trials, self._amount), **self._rules)
 
     @property
     def _rules(self) -> dict[str, float]:
-        """Amounts are logarithms of the share of weights that is left, which sets the size."""
-        first, most = (-math.log1p(-value) for value in (self.first, self.highest))
+        """Amounts are logarithms of the share that is left."""
+        first, most = self._amount(self.first), self._amount(self.last)
         return {"first": first, "step": math.log(2), "most": most, "tolerance": GAP}
 
-    def next(self, trials: Sequence[Trial]) -> float | None:
-        amount = next_amount(seen(trials, _amount), **self._rules)
-        return None if amount is None else min(round(-math.expm1(-amount), 6), self.highest)
+    def _amount(self, value: float) -> float:
+        return -math.log(self._share(value))
 
-    def left(self, trials: Sequence[Trial]) -> int:
-        return trials_left(seen(trials, _amount), **self._rules)
+    def _share(self, value: float) -> float:
+        """Return the share that a value leaves."""
+        raise NotImplementedError
+
+    def _value(self, share: float) -> float:
+        """Return the value that leaves a share, rounded, and not beyond the last."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class MostSparsity(Halved):
+    """The highest sparsity whose accuracy holds; the weights that are left set the size."""
+
+    key: ClassVar[str] = "prune.sparsity"
+    rising: ClassVar[int] = 1
 
     def values(self, value: float) -> dict[str, dict[str, Any]]:
         return {"prune": {"sparsity": value}}
+
+    def _share(self, value: float) -> float:
+        return 1 - value
+
+    def _value(self, share: float) -> float:
+        return min(round(1 - share, 6), self.last)
 
 
 @dataclass(frozen=True)
@@ -110,11 +133,9 @@ class ToSpeed:
     """The lowest planned speed-up whose measured time meets the target: the most accurate one.
 
     Args:
-        targets: in milliseconds, or over dense.
-        speedup: over dense that the target comes to.
+        speedup: over dense that is wanted.
     """
 
-    targets: Targets
     speedup: float
     key: ClassVar[str] = "prune.target_speedup"
     gives_up: ClassVar[bool] = False
@@ -136,10 +157,10 @@ class ToSpeed:
         return 1
 
     def values(self, value: float) -> dict[str, dict[str, Any]]:
-        return {**_planned_speedup(value), "gates": gate_of_speed(self.targets)}
+        return {**_planned_speedup(value), "gates": {"min_speedup": self.speedup}}
 
     def _reached(self, trials: Sequence[Trial]) -> list[Reached]:
-        return reached(trials, self.targets, lambda value: value)
+        return reached(trials, self.speedup, lambda value: value)
 
 
 @dataclass(frozen=True)
@@ -195,28 +216,18 @@ def _planned_speedup(value: float) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def _amount(sparsity: float) -> float:
-    return -math.log1p(-sparsity)
-
-
-def gate_of_speed(targets: Targets) -> dict[str, Any]:
-    """Return the gate that a target of time is for a trial."""
-    if targets.latency_ms is not None:
-        return {"max_latency_ms": targets.latency_ms}
-    return {"min_speedup": targets.speedup}
-
-
 def reached(
-    trials: Sequence[Trial], targets: Targets, asked: Callable[[float], float]
+    trials: Sequence[Trial], speedup: float, asked: Callable[[float], float]
 ) -> list[Reached]:
-    """Return which speeds trials reached, as shares of the target; ``asked`` takes their values."""
-    found = []
-    for trial in trials:
-        if targets.latency_ms is not None and trial.latency_ms is not None:
-            found.append(Reached(asked(trial.value), targets.latency_ms / trial.latency_ms))
-        elif targets.speedup is not None and trial.speedup is not None:
-            found.append(Reached(asked(trial.value), trial.speedup / targets.speedup))
-    return found
+    """Return which speeds trials reached, as shares of the target; ``asked`` takes their values.
+
+    Speeds are those over dense, measured in alternation: other load moves both sides alike.
+    """
+    return [
+        Reached(asked(trial.value), trial.speedup / speedup)
+        for trial in trials
+        if trial.speedup is not None
+    ]
 
 
 def seen(trials: Sequence[Trial], amount: Callable[[float], float]) -> list[Seen]:

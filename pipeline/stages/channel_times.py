@@ -28,8 +28,8 @@ def channel_times_stage(job: Job) -> None:
     if channels is None or job.recipe.prune.channel_cost != _KEY:
         return
     if job.state.plan is None and job.state.done == 0:
-        job.state.plan = {_KEY: _times(job)}
-        job.state.save(job.directory.checkpoint, job.directory.log)
+        job.state.plan = {_KEY: job.ranks.of_first(lambda: _times(job))}
+        job.save()
     times = (job.state.plan or {}).get(_KEY)
     if not (
         isinstance(times, Mapping)

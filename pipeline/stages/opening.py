@@ -23,6 +23,7 @@ from ..data.preparation.structured import StructuredSamples
 from ..data.randomness import stream
 from ..data.source import Data, open_data
 from ..ranks.group import Ranks, alone
+from ..ranks.saving import save_together
 from ..ranks.start import join
 from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
@@ -87,9 +88,8 @@ class Job(Parts):
     ranks: Ranks = field(default_factory=alone)
 
     def save(self) -> None:
-        """Write the state and its log, whole or not at all."""
-        if self.ranks.first:
-            self.state.save(self.directory.checkpoint, self.directory.log)
+        """Write the state and its log, whole or not at all; every rank calls it."""
+        save_together(self.state, self.directory, self.ranks)
 
 
 def open_parts(
@@ -186,6 +186,8 @@ def open_job(
     state = fresh
     if resume and directory.checkpoint.exists():
         state = load_state(directory.checkpoint)
+        if ranks.first:
+            directory.remove_pieces(but=state.pieces.get("folder"))
         fresh.recipe_digest = directory.stored_digest(recipe)
         _check_same(state, fresh, reporter)
         units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))

@@ -111,6 +111,7 @@ def test_a_job_whose_processes_are_killed_ends_as_one_whose_were_not(runs, tmp_p
     assert killed
     assert differing(run, runs[2]) == []
     assert events(run) == events(runs[2])
+    assert len([*run.glob("checkpoint-?")]) == 1
 
 
 def request(out: Path | None, **more: Any) -> RunRequest:

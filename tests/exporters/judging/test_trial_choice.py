@@ -77,8 +77,8 @@ def test_a_target_out_of_reach_says_what_can_be_reached():
         goal="most-accurate", dense_latency_ms=5.0,
     )  # fmt: skip
     assert why_chosen(search) == (
-        "at most 1 ms is out of reach: the highest speed-up that can be planned here is 2.50, "
-        "about 2.000 ms (dense: 5.000 ms)"
+        "at most 1 ms (5.00 times the speed of dense) is out of reach: the highest speed-up that "
+        "can be planned here is 2.50, about 2.000 ms (dense: 5.000 ms)"
     )
 
 

@@ -41,7 +41,7 @@ def test_second_pattern_has_settings_of_its_own():
     assert settings(then="2:4").prune.afterwards().sparsity == 0.5
     later = settings(then="unstructured", then_sparsity=0.8, channel_multiple=4).prune.afterwards()
     assert (later.pattern, later.sparsity, later.max_macs) == ("unstructured", 0.8, None)
-    assert (later.channel_multiple, later.then, later.update) == (1, None, "refit")
+    assert (later.channel_multiple, later.then, later.update) == (8, None, "refit")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_second_pattern_has_settings_of_its_own():
         ({"then": "2:4", "then_sparsity": 0.5}, "leave then_sparsity out"),
         ({"then": "channel"}, "then must be"),
         ({"then_sparsity": 0.5}, "then_sparsity needs then"),
-        ({"pattern": "2:4", "channel_multiple": 8}, "channel_multiple needs pattern=channel"),
+        ({"pattern": "2:4", "channel_multiple": 4}, "channel_multiple needs pattern=channel"),
         ({"pattern": "2:4", "channel_least": 8}, "channel_least needs pattern=channel"),
         ({"pattern": "unstructured", "then": "2:4"}, "then needs pattern=channel"),
         ({"pattern": "unstructured", "max_macs": 0.5}, "max_macs needs allocation=flops"),

@@ -9,7 +9,7 @@ from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.recipe.recipe import Recipe
 from wfpipe.pipeline.search.channel_ways import ChannelsToMacs, ChannelsToSpeed, FewestMacs
 from wfpipe.pipeline.search.ways import MostSparsity, MostSpeed, ToMacs, ToSpeed, Way, trial_recipe
-from wfpipe.tests.exporters.search_samples import stopped, targets, trial, unreachable
+from wfpipe.tests.exporters.search_samples import stopped, trial, unreachable
 
 
 def hunt(way: Way, outcome) -> list[Trial]:
@@ -73,18 +73,18 @@ def measured(number: int, planned: float, factor: float, dense: float) -> Trial:
 
 @pytest.mark.parametrize("factor", [0.7, 0.93, 1.0, 1.04, 1.2])
 def test_a_target_of_time_is_met_within_five_percent(factor):
-    in_ms = ToSpeed(targets(latency_ms=3.0), 5 / 3)
+    in_ms = ToSpeed(5 / 3)
     last = hunt(in_ms, lambda number, t: measured(number, t, factor, 5.0))[-1]
     assert last.latency_ms is not None
     assert 3.0 / 1.05 <= last.latency_ms <= 3.0
-    over = ToSpeed(targets(speedup=2.0), 2.0)
+    over = ToSpeed(2.0)
     last = hunt(over, lambda number, t: measured(number, t, factor, 5.0))[-1]
     assert last.speedup is not None
     assert 2.0 <= last.speedup <= 2.1
 
 
 def test_a_target_far_above_what_can_be_planned_ends_at_once():
-    way = ToSpeed(targets(speedup=5.0), 5.0)
+    way = ToSpeed(5.0)
     assert len(hunt(way, lambda number, t: unreachable(number, t, 2.5))) == 1
 
 
@@ -92,7 +92,7 @@ def test_a_target_just_above_what_can_be_planned_is_tried_at_the_most():
     def outcome(number: int, speed: float) -> Trial:
         return unreachable(number, speed, 2.5) if speed > 2.5 else measured(number, speed, 1.1, 5)
 
-    trials = hunt(ToSpeed(targets(speedup=2.6), 2.6), outcome)
+    trials = hunt(ToSpeed(2.6), outcome)
     assert trials[1].value == 2.5
     assert trials[1].speedup == pytest.approx(2.75)
     assert min(t.speedup for t in trials if t.speedup is not None) >= 2.6
@@ -123,7 +123,7 @@ def test_the_least_share_of_the_macs_that_holds_is_found_to_five_percent(limit):
 
 @pytest.mark.parametrize(("factor", "power"), [(1.0, 1.0), (0.9, 0.6), (1.1, 1.2)])
 def test_channels_go_until_the_measured_time_is_on_target(factor, power):
-    way = ChannelsToSpeed(targets(latency_ms=3.0), 5 / 3, 0.05)
+    way = ChannelsToSpeed(5 / 3, 0.05)
     last = hunt(way, lambda number, share: small(number, share, factor, power))[-1]
     assert last.latency_ms is not None
     assert 3.0 / 1.05 <= last.latency_ms <= 3.0
@@ -131,7 +131,7 @@ def test_channels_go_until_the_measured_time_is_on_target(factor, power):
 
 def test_a_target_of_time_that_channels_cannot_reach_ends_with_the_least_they_leave():
     trials = hunt(
-        ChannelsToSpeed(targets(speedup=4.0), 4.0, 0.4),
+        ChannelsToSpeed(4.0, 0.4),
         lambda number, share: small(number, share, 1.0, 1.0),
     )
     assert min(t.value for t in trials) == 0.4
@@ -147,17 +147,17 @@ def test_a_trial_is_a_plain_run_with_the_value_in_place():
     recipe = Recipe.model_validate(
         {"prune": {"search": {"target_latency_ms": 3}}, "gates": {"max_accuracy_drop": 1}}
     )
-    way = ToSpeed(targets(latency_ms=3.0), 2.0)
+    way = ToSpeed(2.0)
     made = trial_recipe(recipe, way, 2.05, "most-accurate")
     assert made.prune.search is None
     assert (made.prune.target_speedup, made.prune.sparsity) == (2.05, None)
     assert made.prune.allocation == "latency"
     assert made.export.variants == ["sparse-cpu"]
     assert made.export.pick == "most-accurate"
-    assert made.gates.max_latency_ms == 3.0
+    assert (made.gates.min_speedup, made.gates.max_latency_ms) == (2.0, None)
     assert made.gates.max_accuracy_drop == 1.0
     channels = resolve({"prune": {"pattern": "channel", "target_speedup": 2}})
-    made = trial_recipe(channels, ChannelsToSpeed(targets(speedup=2.0), 2.0, 0.1), 0.45, "fastest")
+    made = trial_recipe(channels, ChannelsToSpeed(2.0, 0.1), 0.45, "fastest")
     assert (made.prune.max_macs, made.prune.target_speedup) == (0.45, None)
     assert (made.gates.min_speedup, made.export.pick) == (2.0, channels.export.pick)
     made = trial_recipe(recipe, MostSparsity(0.9, 0.99), 0.8, "smallest")
