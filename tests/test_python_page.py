@@ -99,6 +99,7 @@ def test_a_call_that_is_interrupted_goes_on_and_ends_with_the_same_bits(
     network = copy.deepcopy(page["network"])
     network.load_state_dict(torch.load("trained.pt"))
     save, saved = State.save, []
+    torch.use_deterministic_algorithms(False)
 
     def interrupted(*arguments: Any) -> None:
         save(*arguments)
@@ -118,7 +119,7 @@ def test_a_call_that_is_interrupted_goes_on_and_ends_with_the_same_bits(
         with pytest.raises(KeyboardInterrupt):
             call()
     assert not torch.are_deterministic_algorithms_enabled()
-    with pytest.raises(wfpipe.InputError, match="--resume|resume"):
+    with pytest.raises(wfpipe.InputError, match="resume"):
         call()
     weights = load_file(call(resume=True).run.weights)
     wanted = load_file(page["first"].run.weights)
