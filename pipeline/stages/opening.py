@@ -25,6 +25,7 @@ from ..data.source import Data, open_data
 from ..ranks.group import Ranks, alone
 from ..ranks.saving import save_together
 from ..ranks.start import join
+from ..ranks.voice import work_begins
 from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
 from ..recipe.task import CLASSIFICATION
@@ -193,6 +194,7 @@ def open_job(
         units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
         check_state(state, directory.checkpoint, module, weights, units)
     _check_alike(ranks, fresh)
+    work_begins()
     return Job(**vars(parts), recipe=recipe, directory=directory, state=state, reporter=reporter,
                begun=resume, ranks=ranks)  # fmt: skip
 
