@@ -62,8 +62,8 @@ class Sizes:
 
 
 SMALL = Sizes(
-    network="resnet20", side=32, classes=10, images=16, gradients=(4, 6), fisher_batch=2, batch=8,
-    steps=2, product=128, layer=64, runs=2, exported="digits-cnn", ways=2,
+    network="resnet20", side=8, classes=10, images=16, gradients=(4, 6), fisher_batch=2, batch=8,
+    steps=2, product=128, layer=64, runs=2, exported="digits-cnn", ways=1,
     job={
         "data": {"limit_train": 64, "limit_test": 32},
         "prune": {"steps": 1, "gradients": 8, "held_back": 8},

@@ -9,6 +9,7 @@ import pytest
 
 from wfpipe.benchmarks.cuda.part import PARTS, rows_of
 from wfpipe.benchmarks.cuda.sizes import SMALL
+from wfpipe.benchmarks.cuda.steps import WAYS, recipe_of
 from wfpipe.benchmarks.on_gpu import LIMITS_S, run_part, share_without_failure, table
 
 ON_CPU = replace(SMALL, device="cpu")
@@ -26,7 +27,7 @@ def written(*values: str) -> str:
     return f"import os, sys, time; open(sys.argv[1], 'w').write('{lines}\\n'); "
 
 
-@pytest.mark.parametrize("name", set(PARTS) - {"2:4"})
+@pytest.mark.parametrize("name", set(PARTS) - {"2:4", "against the CPU"})
 def test_each_part_does_its_work_on_the_cpu_at_tiny_sizes(name):
     rows = list(rows_of(name, ON_CPU))
     assert rows
@@ -34,8 +35,13 @@ def test_each_part_does_its_work_on_the_cpu_at_tiny_sizes(name):
 
 
 def test_the_cpu_agrees_with_itself():
-    equal = {row.what: row.value for row in rows_of("against the CPU", ON_CPU)}
-    assert [value for what, value in equal.items() if what.endswith("equal masks")] == [100.0] * 2
+    masks, weights = rows_of("against the CPU", ON_CPU)
+    assert (masks.value, weights.value) == (100.0, 0.0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_recipe_of_each_way_to_prune_is_one(way):
+    assert recipe_of(ON_CPU, Path("images.npz"), WAYS[way]).prune.criterion
 
 
 def test_what_a_device_cannot_do_is_a_row_with_the_line_of_the_error():
