@@ -97,7 +97,8 @@ def process_group(sizes: Sizes) -> Iterator[Row]:
 
     device, cuda = torch.device(sizes.device), sizes.device == "cuda"
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    store = dist.HashStore()  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
         yield Row("process group", backend)
         if cuda:

@@ -22,7 +22,7 @@ def device(sizes: Sizes) -> Iterator[Row]:
         yield Row("GPU", found.name)
         yield Row("its memory", found.total_memory / GIB, "GiB")
         yield Row("CUDA", str(torch.version.cuda))
-        yield Row("cuDNN", str(torch.backends.cudnn.version()))
+        yield Row("cuDNN", str(torch.backends.cudnn.version()))  # type: ignore[no-untyped-call]
     torch.set_float32_matmul_precision("highest")
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         yield Row(f"product, {name_of(dtype)}", product_rate(dtype, sizes) / 1e12, "TFLOP/s")

@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ ON_CPU = replace(SMALL, device="cpu")
 ROW = '{"what": "time", "value": %s, "unit": "s", "error": null}'
 
 
-def part(code: str, tmp_path: Path, limit: float = 30.0) -> list[dict[str, object]]:
+def part(code: str, tmp_path: Path, limit: float = 30.0) -> list[dict[str, Any]]:
     rows = tmp_path / "rows"
     command = [sys.executable, "-S", "-c", code, str(rows)]
     return run_part(command, rows, limit, dict(os.environ))
@@ -74,7 +75,7 @@ def test_a_value_that_is_no_number_counts_as_a_failure(tmp_path):
 
 
 def test_the_table_shows_figures_words_and_failures():
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"part": "a", "what": "time", "value": 0.12345, "unit": "s", "error": None},
         {"part": "a", "what": "name", "value": "X", "unit": "", "error": None},
         {"part": "b", "what": "rate", "value": None, "unit": "", "error": "no | card"},

@@ -159,7 +159,7 @@ def rank_one_reads(images: int) -> int:
         set(permutation(stream(0, "order", epoch), images)[images // 2 :].tolist())
         for epoch in range(EPOCHS)
     ]
-    return min(set.intersection(*shares))
+    return int(min(set.intersection(*shares)))
 
 
 SCENARIOS: dict[str, Callable[[Begin, Path], str]] = {
