@@ -29,7 +29,8 @@ def samples(file: Path, manifest: dict[str, Any], folder: Path) -> Iterator[tupl
         ValueError: when it cannot be read, or lacks a column.
     """
     tokenizer = open_tokenizer(folder)
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    lines = file.read_text(encoding="utf-8-sig").split("\n")  # texts may hold other ends of lines
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             name = f"{file}:{number}"
             row = parsed(line, file.suffix.lower() == ".txt", manifest["text"], name)

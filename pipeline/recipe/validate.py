@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
-from .values import PositiveInts, Section
+from .values import PositiveInts, Section, as_list
 
 
 class ValidateSettings(Section):
     """How the files are measured in ONNX Runtime."""
 
     batches: PositiveInts = Field([1, 32], description="batch sizes whose latency is measured")
-    lengths: list[PositiveInt] = Field(
+    lengths: Annotated[list[PositiveInt], BeforeValidator(as_list)] = Field(
         [],
         description="lengths of sequences whose latency is measured too, at the first batch size; "
         "needs export.dynamic=sequence",

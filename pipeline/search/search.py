@@ -73,7 +73,6 @@ def search(
     if _is_of_speed(targets, goal) and job.setup.channels is None:
         check_kernels(job, "a target of time")
     limit = _limit(job)
-    _check_macs(targets, limit, recipe)
     dense_stage(job)
     if ranks.first and not resume:
         _clear(directory.path)
@@ -191,15 +190,6 @@ def _limit(job: Job) -> float:
     nothing = dict.fromkeys(layout.sizes, 0)
     most = sum(bounds(job.setup.method.limits, layout, nothing, layout.sizes).most.values())
     return int(1e6 * min(most, layout.total - 1) / layout.total) / 1e6
-
-
-def _check_macs(targets: Targets, least: float, recipe: Recipe) -> None:
-    """Refuse a share of the MACs that whole channels cannot come to."""
-    if recipe.prune.pattern == CHANNEL and targets.macs is not None and targets.macs < least:
-        raise InputError(
-            f"--target-macs {targets.macs:g} cannot be met: whole channels leave at least "
-            f"{100 * least:.3g} %; see prune.channel_multiple and prune.channel_least"
-        )
 
 
 def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
