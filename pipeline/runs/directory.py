@@ -77,9 +77,12 @@ class RunDirectory:
         return recipe.digest(written)
 
     def _written(self) -> Values:
+        self._check_begun()
+        return read_recipe_file(self.recipe)
+
+    def _check_begun(self) -> None:
         if not self.recipe.is_file():
             raise InputError(f"{str(self.path)!r} holds no run: {self.recipe.name} is not there")
-        return read_recipe_file(self.recipe)
 
     def check_free(self, *, overwrite: bool) -> None:
         """Refuse a folder that holds a run already, or one that cannot be written to.
@@ -96,11 +99,12 @@ class RunDirectory:
             )
 
     def check_continuable(self) -> None:
-        """Refuse a run whose results are there without the checkpoint that they came from.
+        """Refuse a folder without a run, or with results without the checkpoint they came from.
 
         Raises:
             InputError: naming the remedy.
         """
+        self._check_begun()
         if self.weights.exists() and not self.checkpoint.exists():
             raise InputError(
                 f"the run in {str(self.path)!r} cannot be continued: {self.checkpoint.name} is "

@@ -90,8 +90,7 @@ def compress(
         InputError: for input that cannot work, in one line, before anything is written.
         CheckFailed: when an exported file is not what the run made.
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model must be a torch.nn.Module, got {shown(model)}")
+    _check(model, out)
     if resume and overwrite:
         raise InputError("resume and overwrite exclude each other")
     name = given_name(model)
@@ -107,6 +106,13 @@ def compress(
             given=Given(model, (train, test), own),
         )  # fmt: skip
     return Compressed(report, directory, load(directory.path, model))
+
+
+def _check(model: Any, out: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be a torch.nn.Module, got {shown(model)}")
+    if not isinstance(out, str | Path | None):
+        raise InputError(f"out must be the path of a folder, got {shown(out)}")
 
 
 def _unloaded(thing: Any) -> Any:

@@ -73,6 +73,12 @@ def refused(tmp_path: Path, cause: str, model: Any = None, **arguments: Any) -> 
         ({"task": object(), "loss": F.cross_entropy}, "has its loss and metrics"),
         ({"task": "mine.py:Own", "loss": F.cross_entropy}, "has a loss and metrics"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
+        ({"resume": True}, "run' holds no run: recipe.yaml is not there"),
+        ({"out": 3}, "out must be the path of a folder, got 3"),
+        (
+            {"metric": F.cross_entropy, "max_accuracy_drop": 1},
+            "cross entropy is none: take max_met",
+        ),
         ({"loss": F.mse_loss}, "loss fails on the first test samples"),
         ({"loss": lambda a, b: F.cross_entropy(a, b, reduction="none")}, "one number, the mean"),
         ({"metric": lambda a, b: a.nothing}, "metric fails on the first test samples"),
