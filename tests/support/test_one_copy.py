@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,14 @@ def _open() -> list[str]:
 def test_a_taken_object_is_equal_and_its_arrays_are_mapped_once() -> None:
     before = files()
     a, t = np.arange(100_000), torch.arange(5000.0).view(50, 100)
-    thing = {"a": a, "again": a, "part": a[::2], "t": t, "half": t.bfloat16(), "few": np.ones(3)}
+    thing: dict[str, Any] = {
+        "a": a,
+        "again": a,
+        "part": a[::2],
+        "t": t,
+        "half": t.bfloat16(),
+        "few": np.ones(3),
+    }
     thing["none"] = np.empty((0, 3))
     parcel = put(thing)
     found = pickle.loads(pickle.dumps(parcel)).take()

@@ -16,7 +16,7 @@ def write(path: Path, form: int, mtime: float = 0, folder: str = "", **odd: Any)
         for number in range(9):
             for suffix, content in ((".jpg", b"x" * number * 137), (".cls", b"%d" % number)):
                 info = tarfile.TarInfo(f"{folder}ü{number}{suffix}")
-                info.size, info.mtime = len(content), mtime  # type: ignore[assignment]
+                info.size, info.mtime = len(content), mtime
                 archive.addfile(info, io.BytesIO(content))
         other = tarfile.TarInfo("other")
         other.type = tarfile.DIRTYPE
