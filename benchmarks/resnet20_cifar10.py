@@ -1,6 +1,8 @@
 """ResNet-20 on CIFAR-10 through the program itself: the whole job, or one-shot pruning.
 
     python benchmarks/resnet20_cifar10.py DATA gradual    90 % sparsity in 4 epochs of 10,000 images
+    python benchmarks/resnet20_cifar10.py DATA at-once    90 % before 2 epochs of 50,000 images
+    python benchmarks/resnet20_cifar10.py DATA at-once-magnitude    the same schedule, by magnitude
     python benchmarks/resnet20_cifar10.py DATA oneshot    80 % of the block convolutions, 0 epochs
 
 DATA holds ``cifar10-jpeg.tar.xz`` (an image folder of 32 × 32 images) and the trained
@@ -22,6 +24,13 @@ from time import perf_counter
 
 ARCHIVE, WEIGHTS = "cifar10-jpeg.tar.xz", "resnet20_cifar10.pth.tar"
 COMMON = ["data.mean=0.5", "data.std=0.5"]
+AT_ONCE = [
+    "data.augment=flip",
+    "data.batch=64",
+    "prune.steps=1",
+    "finetune.lr=0.02",
+    "finetune.weight_decay=0.0005",
+]
 JOBS = {
     "gradual": (
         ["--sparsity", "0.9", "--epochs", "4"],
@@ -32,6 +41,11 @@ JOBS = {
             "prune.steps=3",
             "prune.recompute=4",
         ],
+    ),
+    "at-once": (["--sparsity", "0.9", "--epochs", "2"], [*AT_ONCE, "prune.preset=oneshot"]),
+    "at-once-magnitude": (
+        ["--sparsity", "0.9", "--epochs", "2"],
+        [*AT_ONCE, "prune.criterion=magnitude", "prune.update=none"],
     ),
     "oneshot": (
         ["--sparsity", "0.8", "--epochs", "0"],

@@ -25,6 +25,8 @@ _ARCHITECTURES: Mapping[str, tuple[str, str]] = {
     "ForImageClassification": ("AutoModelForImageClassification", "classification"),
     "ForAudioClassification": ("AutoModelForAudioClassification", "classification"),
     "ForMaskedLM": ("AutoModelForMaskedLM", "classification"),
+    "ForCausalLM": ("AutoModelForCausalLM", "next-token"),
+    "LMHeadModel": ("AutoModelForCausalLM", "next-token"),
     "ForSemanticSegmentation": ("AutoModelForSemanticSegmentation", "segmentation"),
 }
 """Ending of the architecture → the class of transformers that reads it, and the task."""
@@ -83,11 +85,12 @@ def has_tokenizer(name: str) -> bool:
 def from_image_processor(processor: Mapping[str, Any]) -> dict[str, Any]:
     """Turn the configuration of an image processor into settings of a recipe.
 
-    What it does otherwise than by a resize, a centre crop, mean and deviation is left out.
+    How it comes to the size is left out where that is otherwise than by a resize and a centre crop.
+
+    Raises:
+        InputError: when it changes values otherwise than by a factor, mean and deviation.
     """
-    found: dict[str, Any] = {}
-    if processor.get("do_normalize", True) and {"image_mean", "image_std"} <= processor.keys():
-        found = {"mean": list(processor["image_mean"]), "std": list(processor["image_std"])}
+    found = _scale(processor)
     size, crop = processor.get("size"), processor.get("crop_size")
     if not processor.get("do_resize", True) or size is None:
         return found
@@ -95,6 +98,12 @@ def from_image_processor(processor: Mapping[str, Any]) -> dict[str, Any]:
     sides = _sides(size)
     if sides is None or interpolation is None:
         return found
+    if "crop_pct" in processor and len(sides) == 1:  # as ConvNeXt: both sides from 384 pixels on
+        short = sides[0]
+        if short >= 384:
+            return {**found, "size": [short, short], "interpolation": interpolation}
+        sides, crop = [int(short / processor["crop_pct"])], short
+        processor = {**processor, "do_center_crop": True}
     cut = _sides(crop) if processor.get("do_center_crop", False) and crop is not None else None
     if cut is None and len(sides) == 1:
         return found  # the short side alone: images come out in different sizes
@@ -104,6 +113,24 @@ def from_image_processor(processor: Mapping[str, Any]) -> dict[str, Any]:
         "interpolation": interpolation,
         **({"crop": cut} if cut else {}),
     }
+
+
+def _scale(processor: Mapping[str, Any]) -> dict[str, Any]:
+    """Return mean and deviation for pixels in [0, 1]; an image processor may have other values."""
+    for key in ("do_flip_channel_order", "rescale_offset"):
+        if processor.get(key):
+            raise InputError(
+                f"the image processor of the model says {key}, which is not done here: pass "
+                "prepared images from a factory (FILE.py:FACTORY)"
+            )
+    factor = 255 * processor.get("rescale_factor", 1 / 255)
+    if not processor.get("do_rescale", True):
+        factor = 255.0
+    plain = abs(factor - 1) < 1e-4
+    if processor.get("do_normalize", True) and {"image_mean", "image_std"} <= processor.keys():
+        values = {"mean": processor["image_mean"], "std": processor["image_std"]}
+        return {key: [v if plain else v / factor for v in each] for key, each in values.items()}
+    return {} if plain else {"mean": [0.0], "std": [1 / factor]}
 
 
 def build_from_hub(name: str, *, pretrained: bool) -> nn.Module:
@@ -121,8 +148,7 @@ def build_from_hub(name: str, *, pretrained: bool) -> nn.Module:
     with _quiet(transformers), _in_a_line(name):
         if not pretrained:
             config = transformers.AutoConfig.from_pretrained(place, **how)
-            made: nn.Module = auto.from_config(config, trust_remote_code=False).float()
-            return made
+            return _without_cache(auto.from_config(config, trust_remote_code=False).float())
         module, loading = auto.from_pretrained(
             place, **how, use_safetensors=True, output_loading_info=True,
             ignore_mismatched_sizes=True,  # told below, by name
@@ -134,12 +160,20 @@ def build_from_hub(name: str, *, pretrained: bool) -> nn.Module:
             "them in another shape: it is not trained for this task yet; fine-tune it first, and "
             "pass the folder that it is saved in"
         )
-    result: nn.Module = module
-    return result
+    return _without_cache(module)
+
+
+def _without_cache(module: Any) -> nn.Module:
+    """Let a decoder return its scores alone, and not what the next call would need."""
+    if hasattr(module.config, "use_cache"):
+        module.config.use_cache = False
+    return module  # type: ignore[no-any-return]
 
 
 def tokenizer_of(name: str) -> Any:
     """Return the tokenizer of ``hf:NAME`` or ``hf:DIR``; no code that comes with it is run.
+
+    One that has no token to fill up with takes that of the end: what is filled up is not looked at.
 
     Raises:
         InputError: when transformers is missing, or there is no tokenizer.
@@ -147,9 +181,12 @@ def tokenizer_of(name: str) -> Any:
     transformers = _library(name)
     place = _place(name)
     with _quiet(transformers), _in_a_line(name):
-        return transformers.AutoTokenizer.from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
             place, trust_remote_code=False, local_files_only=os.path.isdir(place)
         )
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def _place(name: str) -> str:

@@ -36,8 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-        if os.name == "posix":
-            _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -132,6 +131,12 @@ def read_bytes(path: Path, what: str, *, limit: int | None = None) -> bytes:
         raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror or error}") from None
     except ValueError:
         raise InputError(f"{what} {str(path)!r} is not a path: it holds a null byte") from None
+
+
+def sync_folder(path: Path) -> None:
+    """See to it that the names of the files in a folder are on the disk."""
+    if os.name == "posix":
+        _sync(path)
 
 
 def _umask() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import wfpipe
+from wfpipe.pipeline.runs.state import State
 
 PAGE = Path(wfpipe.__file__).parent / "docs" / "python.md"
 
@@ -88,6 +90,40 @@ def test_objects_give_what_the_command_gives(
     assert all(torch.equal(v, state[name]) for name, v in first.module.state_dict().items())
     with pytest.raises(wfpipe.InputError, match=r"'python:Sequential' is an object of the program"):
         wfpipe.load(first.run.path)
+
+
+def test_a_call_that_is_interrupted_goes_on_and_ends_with_the_same_bits(
+    page: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(page["folder"])
+    network = copy.deepcopy(page["network"])
+    network.load_state_dict(torch.load("trained.pt"))
+    save, saved = State.save, []
+    torch.use_deterministic_algorithms(False)
+
+    def interrupted(*arguments: Any) -> None:
+        save(*arguments)
+        saved.append(1)
+        if len(saved) == 4:
+            raise KeyboardInterrupt
+
+    def call(**more: Any) -> Any:
+        return wfpipe.compress(
+            network, train=page["train"], test=page["test"], sparsity=0.8, epochs=4, lr=0.01,
+            out="runs/interrupted", quiet=True, recipe={"validate": {"batches": [1], "runs": 100}},
+            **more,
+        )  # fmt: skip
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            call()
+    assert not torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(wfpipe.InputError, match="resume"):
+        call()
+    weights = load_file(call(resume=True).run.weights)
+    wanted = load_file(page["first"].run.weights)
+    assert all(torch.equal(weights[name], value) for name, value in wanted.items())
 
 
 def test_results_are_on_the_disk_and_the_process_is_as_it_was(page: dict[str, Any]) -> None:

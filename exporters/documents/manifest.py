@@ -22,6 +22,9 @@ SIGNATURE_FILE = "manifest.sig"
 GOLDEN_INPUTS_FILE = "golden/inputs.npy"
 GOLDEN_OUTPUTS_FILE = "golden/outputs.npy"
 PROGRAM_FILE = "infer.py"
+TEXT_PROGRAM_FILE = "texts.py"
+TOKENIZER_FILE = "tokenizer.json"
+GOLDEN_TEXTS_FILE = "golden/texts.json"
 KERNELS_FOLDER = "kernels"
 
 ORT = "ort"  # the form in ONNX Runtime's own format
@@ -64,6 +67,34 @@ class Golden(_Part):
     )
 
 
+Column = Annotated[str, Field(min_length=1, max_length=200)]
+TokenKind = Literal["ids", "attention_mask", "type_ids"]
+
+
+class TextInputs(_Part):
+    """How a device makes inputs of the model from text, by ``tokenizer.json`` of the package.
+
+    That file says too how a text is cut and filled up.
+    """
+
+    columns: dict[Column, Column] = Field(
+        min_length=1,
+        max_length=MOST_TENSORS,
+        description="of a table of texts, by use: text, text_pair, and inputs that hold numbers",
+    )
+    words: bool = Field(description="whether a text is a list of words")
+    tokens: Annotated[int, Field(gt=0, description="of each sample, cut or filled up")]
+    inputs: dict[str, TokenKind] = Field(
+        min_length=1, description="inputs of the model, and what of the tokens they are"
+    )
+    tokenizers: Annotated[str, Field(max_length=40, description="version that made golden tokens")]
+
+    @property
+    def numbers(self) -> list[str]:
+        """The inputs that are columns of numbers."""
+        return [use for use in self.columns if use not in ("text", "text_pair")]
+
+
 class PackedFigures(_Part):
     """What was measured before packing; ``pruned`` is the form of the model in the package."""
 
@@ -103,6 +134,10 @@ class Versions(_Part):
     onnxruntime: str = Field(description="that computed the golden outputs")
 
 
+TEXT_FILES = (TOKENIZER_FILE, TEXT_PROGRAM_FILE, GOLDEN_TEXTS_FILE)
+"""What a package holds besides where its model takes text."""
+
+
 class Manifest(_Part):
     """The content of ``manifest.json``; null where the model does not say."""
 
@@ -136,12 +171,27 @@ class Manifest(_Part):
         "where it needs none",
     )
 
+    text: TextInputs | None = Field(
+        default=None, description="how inputs are made of text; left out where they are not"
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Manifest:
+        self._check_text()
         for platform, name in self.libraries.items():
             if name not in self.files or not name.startswith(f"{KERNELS_FOLDER}/{platform}/"):
                 raise ValueError(f"libraries names {name!r} for {platform}, which is no such file")
         return self
+
+    def _check_text(self) -> None:
+        if self.text is None:
+            return
+        for name in TEXT_FILES:
+            if name not in self.files:
+                raise ValueError(f"text needs the file {name}, which is not listed")
+        made = [*self.text.inputs, *self.text.numbers]
+        if "text" not in self.text.columns or sorted(made) != sorted(s.name for s in self.inputs):
+            raise ValueError("text must have a column of text, and make every input of the model")
 
     @property
     def model_file(self) -> str:
@@ -151,7 +201,7 @@ class Manifest(_Part):
     def to_bytes(self) -> bytes:
         """Return the manifest as UTF-8 JSON, the same bytes for the same content."""
         content = self.model_dump(mode="json", by_alias=True)
-        for name in ("libraries", "task", "output"):
+        for name in ("libraries", "task", "output", "text"):
             if getattr(self, name) == type(self).model_fields[name].get_default(
                 call_default_factory=True
             ):

@@ -2,6 +2,7 @@
 
     python infer.py cat.png photos/              classes with their probabilities
     python infer.py samples.npy --top 1 --json   the same for arrays, as JSON
+    python infer.py reviews.txt                  the same for texts, in a package with a tokenizer
     python infer.py --self-test                  is the package whole, and right on this machine?
     python infer.py --verbose cat.png            say too which sparse kernels run, if any
 
@@ -9,7 +10,9 @@ Images are turned upright (EXIF), made grayscale or RGB, resized and cropped as 
 training (manifest.json says how). An .npy file of uint8 holds images, (n, height, width) or
 (n, height, width, channels), of which a single channel is repeated where the model takes three;
 one of other numbers holds prepared inputs, (n, *shape of the model's input), which go in as they
-are. For a model with several inputs an .npz file holds one such array for each, by name.
+are. For a model with several inputs an .npz file holds one such array for each, by name. In a
+package with a tokenizer a .txt file holds a text on each line, and a .jsonl file an object on each
+line, by the names of columns in manifest.json; that needs the library tokenizers too.
 The output of a classifier is taken as logits, one for each class; of other models, outputs are
 printed as they are where they are few numbers, and --out FILE.npz keeps all of them.
 
@@ -28,6 +31,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is 
 import argparse
 import ctypes
 import hashlib
+import importlib.util
 import json
 import platform
 import re
@@ -67,7 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("inputs", nargs="*", metavar="IMAGE|FOLDER|FILE.npy|FILE.npz")
+    parser.add_argument("inputs", nargs="*", metavar="IMAGE|FOLDER|FILE.npy|.npz|.txt|.jsonl")
     parser.add_argument("--out", metavar="FILE.npz", help="write the outputs, by name")
     parser.add_argument("--top", type=int, default=3, help="classes to show (default: 3)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -208,9 +212,26 @@ def samples(inputs: list[str], manifest: dict[str, Any]) -> Iterator[tuple[str, 
                 yield from named_arrays(file, manifest)
             elif file.suffix.lower() == ".npy":
                 yield from arrays(file, manifest)
+            elif file.suffix.lower() in (".txt", ".jsonl"):
+                yield from text_program(manifest, str(file)).samples(file, manifest, HERE)
             else:
                 image = prepare(read_image(file, manifest), manifest, str(file))
                 yield str(file), {first: image}
+
+
+def text_program(manifest: dict[str, Any], name: str) -> Any:
+    """Return the program beside this one that makes inputs of text."""
+    if not manifest.get("text"):
+        raise InputError(f"{name} holds text, and the package has no tokenizer: pass .npz")
+    for file in ("texts.py", "tokenizer.json"):
+        if not unchanged(file, manifest):
+            raise InputError(f"{HERE / file} is missing or changed: it is not loaded")
+    spec = importlib.util.spec_from_file_location("texts", HERE / "texts.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def arrays(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
@@ -391,7 +412,15 @@ def self_test(manifest: dict[str, Any], threads: int) -> int:
             print(f"infer.py: self-test failed: {name} is missing or changed", file=sys.stderr)
             return 3
     session = open_session(manifest, threads)
-    rows = [run(session, sample) for sample in golden_samples(manifest)]
+    golden_inputs = golden_samples(manifest)
+    rows = [run(session, sample) for sample in golden_inputs]
+    texts = ""
+    if manifest.get("text"):
+        try:
+            texts = "; " + text_program(manifest, "").check(manifest, HERE, golden_inputs)
+        except ValueError as error:
+            print(f"infer.py: self-test failed: {one_line(error)}", file=sys.stderr)
+            return 3
     difference = 0.0
     for spec, file in golden_files("outputs", manifest):
         golden = np.load(file).astype(np.float64)
@@ -403,7 +432,7 @@ def self_test(manifest: dict[str, Any], threads: int) -> int:
     print(
         f"self-test {'passed' if passed else 'failed'}: {len(rows)} golden samples, "
         f"largest difference {difference:.1e} of the largest output ({allowed:.1e} allowed); "
-        f"sparse kernels: {processor_path(manifest)}"
+        f"sparse kernels: {processor_path(manifest)}{texts}"
     )
     return 0 if passed else 3
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -20,16 +23,20 @@ from ..documents.manifest import (
     CARD_FILE,
     GOLDEN_INPUTS_FILE,
     GOLDEN_OUTPUTS_FILE,
+    GOLDEN_TEXTS_FILE,
     KERNELS_FOLDER,
     MANIFEST_FILE,
     MAX_GOLDEN_SAMPLES,
     ORT,
     PROGRAM_FILE,
     SIGNATURE_FILE,
+    TEXT_PROGRAM_FILE,
+    TOKENIZER_FILE,
     Golden,
     Manifest,
     PackedFigures,
     PackedFile,
+    TextInputs,
     Versions,
     golden_files,
     model_file,
@@ -49,6 +56,19 @@ FORM_TOLERANCE = {"fp16": 0.01, "int8": 0.05}
 """For forms that processors round each in their own way: a heuristic."""
 
 
+@dataclass(frozen=True)
+class PackableText:
+    """What a device needs to make inputs of text.
+
+    ``tokenizer`` is the content of ``tokenizer.json``, which cuts and fills up; ``rows`` are the
+    texts of the golden samples, by column.
+    """
+
+    how: TextInputs
+    tokenizer: bytes
+    rows: tuple[Mapping[str, Any], ...]
+
+
 def write_package(
     path: Path,
     *,
@@ -58,6 +78,7 @@ def write_package(
     variant: str = PLAIN,
     sign: SigningKey | None = None,
     libraries: Mapping[str, Path] | None = None,
+    text: PackableText | None = None,
 ) -> tuple[Manifest, str]:
     """Pack a model: the same arguments give the same bytes on the same machine.
 
@@ -71,6 +92,7 @@ def write_package(
         sign: the key to sign the manifest with; ``None``: the package is not signed.
         libraries: the sparse kernels by platform. A model that does not run on them is packed
             without.
+        text: makes the inputs of text on the device; ``None``: they are given as arrays.
 
     Returns:
         The manifest of the package, and its model card.
@@ -86,6 +108,7 @@ def write_package(
     packed = open_packable(model, what)
     arrays = _in_order(golden_inputs, packed, what)
     _check_samples(arrays, packed, what)
+    _check_text(text, packed, what)
     kernels = _kernels(libraries or {}, packed, what)
     figures = None if report is None else _figures(report, variant, len(content), what)
     stored = stored_inputs(
@@ -101,10 +124,10 @@ def write_package(
         **_npy_files(GOLDEN_INPUTS_FILE, stored),
         **_npy_files(GOLDEN_OUTPUTS_FILE, outputs),
         **{name: read_bytes(path, "library") for name, path in kernels.values()},
+        **_text_files(text, len(stored[0])),
     }
     golden = Golden(samples=len(stored[0]), tolerance=FORM_TOLERANCE.get(variant, GOLDEN_TOLERANCE))
-    names = {platform: name for platform, (name, _) in kernels.items()}
-    manifest = _manifest(packed, members, variant, figures, golden, names)
+    manifest = _manifest(packed, members, variant, figures, golden, kernels, text)
     return _write(path, manifest, members, report, sign)
 
 
@@ -122,13 +145,33 @@ def _kernels(
     }
 
 
+def _check_text(text: PackableText | None, model: PackableModel, what: str) -> None:
+    names = {spec.name for spec in model.inputs}
+    if text is not None and names != {*text.how.inputs, *text.how.numbers}:
+        raise InputError(f"{what} takes {', '.join(names)}, and other inputs are made of text")
+
+
+def _text_files(text: PackableText | None, samples: int) -> dict[str, bytes]:
+    """Return the files that make inputs of text, with the texts of the golden samples."""
+    if text is None:
+        return {}
+    rows = json.dumps(text.rows[:samples], ensure_ascii=False, indent=1)
+    program = resources.files(__package__).joinpath(TEXT_PROGRAM_FILE).read_bytes()
+    return {
+        TOKENIZER_FILE: text.tokenizer,
+        TEXT_PROGRAM_FILE: program,
+        GOLDEN_TEXTS_FILE: f"{rows}\n".encode(),
+    }
+
+
 def _manifest(
     packed: PackableModel,
     members: dict[str, bytes],
     variant: str,
     figures: PackedFigures | None,
     golden: Golden,
-    libraries: dict[str, str],
+    kernels: dict[str, tuple[str, Path]],
+    text: PackableText | None,
 ) -> Manifest:
     return Manifest(
         files={name: describe_file(content) for name, content in members.items()},
@@ -143,7 +186,8 @@ def _manifest(
         recipe_digest=packed.recipe_digest,
         figures=figures,
         golden=golden,
-        libraries=libraries,
+        libraries={platform: name for platform, (name, _) in kernels.items()},
+        text=None if text is None else text.how,
         versions=Versions(wfpipe=__version__, opset=packed.opset, onnxruntime=ort.__version__),
     )
 

@@ -22,6 +22,7 @@ from ..documents.manifest import (
     MANIFEST_FILE,
     PROGRAM_FILE,
     SIGNATURE_FILE,
+    TEXT_FILES,
     Manifest,
     PackedFile,
     TensorSpec,
@@ -186,7 +187,7 @@ def _check_files(manifest: Manifest, archive: Archive, model: Path, what: str) -
 
     The model is written to the path ``model`` on the way.
     """
-    needed = {PROGRAM_FILE, manifest.model_file}
+    needed = {PROGRAM_FILE, manifest.model_file, *(TEXT_FILES if manifest.text else ())}
     for first, specs in _golden(manifest):
         needed |= set(golden_files(first, len(specs)))
     present = set(archive.names) - {MANIFEST_FILE, SIGNATURE_FILE}

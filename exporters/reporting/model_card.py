@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..documents.forms import PLAIN
-from ..documents.manifest import Manifest, PackedFigures
+from ..documents.manifest import TOKENIZER_FILE, Manifest, PackedFigures
 from ..documents.preprocessing import Preprocessing
 from ..documents.report import Environment, GateResult, ModelFigures, Report
 from ..documents.score import shown
@@ -60,7 +60,7 @@ def _what(manifest: Manifest, report: Report | None) -> list[str]:
         ("sparsity", _share(manifest.sparsity, report)),
         *[("input", _tensor(spec.name, spec.dtype, spec.shape)) for spec in manifest.inputs],
         *[("output", _tensor(spec.name, spec.dtype, spec.shape)) for spec in manifest.outputs],
-        ("preparation", _preparation(manifest.preprocessing)),
+        ("preparation", _preparation(manifest)),
         ("classes", _classes(manifest.class_names)),
         *_kernels(manifest.libraries),
     ]
@@ -210,7 +210,10 @@ def _tensor(name: str, dtype: str, shape: tuple[int | str | None, ...]) -> str:
     return escaped(f"{name}: {dtype}, {sizes}")
 
 
-def _preparation(how: Preprocessing | None) -> str:
+def _preparation(manifest: Manifest) -> str:
+    how, text = manifest.preprocessing, manifest.text
+    if text is not None:
+        return f"text to {text.tokens} tokens by `{TOKENIZER_FILE}`, cut or filled up"
     if how is None:
         return "not stated"
     shape = " × ".join(map(str, how.shape))

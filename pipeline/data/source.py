@@ -31,7 +31,7 @@ from .preparation.samples import Samples
 from .preparation.structured import StructuredSamples
 from .randomness import permutation, stream
 from .sources.factory import FactoryReader
-from .sources.find import check_source, find_source, of_each_process
+from .sources.find import as_the_task_has_it, check_source, find_source, of_each_process
 from .sources.reading import Source
 
 # A heuristic: the cache leaves most of the free memory to the gradients and the network.
@@ -272,6 +272,7 @@ def _opened(
     source = find_source(settings, task, reporter, given)
     if source.kind == "nest":
         return _structured(source, settings, seed)
+    source = as_the_task_has_it(source, task, reporter)
     check_source(source, settings, task)
     form = decide_form(source, settings, reporter)
     augmentation = Augmentation(frozenset(settings.augment), settings.crop_padding)
@@ -356,8 +357,8 @@ def _structured(source: Source, settings: DataSettings, seed: int) -> Data:
     return Data(
         train=parts["train"],
         test=parts["test"],
-        class_names=None,
-        classes=_width(targets),
+        class_names=source.class_names,
+        classes=_width(targets) if source.class_names is None else len(source.class_names),
         preprocessing=Preprocessing(
             kind="features", shape=shape, mean=tuple(settings.mean), std=tuple(settings.std)
         ),

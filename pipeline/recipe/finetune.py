@@ -30,6 +30,9 @@ class FinetuneSettings(Section):
     sync_batchnorm: bool = Field(
         True, description="batch norm over the whole batch, where several ranks share it"
     )
+    shard: Literal["auto", "never", "always"] = Field(
+        "auto", description="each rank holds a piece of the network: where the whole does not fit"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="bfloat16 autocast on CUDA and float32 elsewhere, or as said"
     )

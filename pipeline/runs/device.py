@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...support.errors import InputError
+from ...support.memory import available_memory
 from ...support.nests import Nest, each
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -45,6 +46,12 @@ class Placement:
         if moved.dim() == 4:
             return moved.contiguous(memory_format=torch.channels_last)
         return moved
+
+    def free_memory(self) -> int:
+        """Return the bytes that are free on the device, or in main memory on the CPU."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.device)[0])
+        return available_memory()
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which a training forward pass runs."""

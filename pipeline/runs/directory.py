@@ -14,6 +14,7 @@ from ...support.memory import format_size
 from ..recipe.published import published_layer
 from ..recipe.reading import Values, read_recipe_file, resolve
 from ..recipe.recipe import Recipe
+from .state import FOLDERS
 
 
 class RunDirectory:
@@ -112,12 +113,19 @@ class RunDirectory:
             for left in self.path.glob(f".{file.name}.*.tmp"):
                 left.unlink(missing_ok=True)
 
+    def remove_pieces(self, but: str | None = None) -> None:
+        """Remove the folders of tensors beside the checkpoint, but the one that it names."""
+        for name in FOLDERS:
+            if name != but:
+                shutil.rmtree(self.path / name, ignore_errors=True)
+
     def begin(self, recipe: Recipe) -> None:
         """Remove the files of an earlier run and write the recipe, which marks a run."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for file in self.files():
                 file.unlink(missing_ok=True)
+            self.remove_pieces()
         except OSError as error:
             raise cannot_write(self.path, error) from error
         write_text(self.recipe, recipe.to_yaml())

@@ -1,4 +1,8 @@
-"""What a run needs to continue: one file, replaced whole after each unit of work."""
+"""What a run needs to continue: one file, replaced whole after each unit of work.
+
+Of several processes, each writes its share of the tensors into a folder, and the file names it:
+what it names was there whole before.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import hashlib
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,9 +20,13 @@ from torch import Tensor, nn
 
 from ...support.errors import InputError
 from ...support.files import read_bytes, write_bytes, write_text
+from .pieces import changed, read_pieces
 
 FORMAT = 1
+FOLDERS = ("checkpoint-a", "checkpoint-b")
+"""Beside the checkpoint: where several processes write tensors, in turn."""
 Event = dict[str, Any]
+Room = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -28,7 +36,9 @@ class State:
     ``fingerprint`` tells the dense weights and the data that the run began with; ``history`` is
     the content of ``log.jsonl``; ``asked`` has the flags beside the recipe that it was given;
     ``plan`` has the sparsities that were found for a target of time; ``within`` tells how far the
-    epoch that is under way has come.
+    epoch that is under way has come; ``pieces`` has the folder of tensors that are not in the
+    checkpoint itself, and its ``files`` with their bytes. Such tensors are on ``meta`` until
+    :meth:`fill`.
     """
 
     recipe_digest: str
@@ -42,6 +52,7 @@ class State:
     asked: list[str] = field(default_factory=list)
     plan: dict[str, Any] | None = None
     within: dict[str, Any] = field(default_factory=dict)
+    pieces: dict[str, Any] = field(default_factory=dict)
 
     def save(self, checkpoint: Path, log: Path) -> None:
         """Write the checkpoint, then the log that belongs to it; each appears whole."""
@@ -51,9 +62,43 @@ class State:
         write_bytes(checkpoint, buffer.getvalue())
         write_text(log, "".join(json.dumps(event) + "\n" for event in self.history))
 
+    def fill(self, checkpoint: Path, *names: str, room: Room | None = None) -> None:
+        """Read the tensors of some fields that are in the folder beside the checkpoint.
+
+        Args:
+            checkpoint: from which this was read.
+            names: of fields.
+            room: gives what a tensor is read into; None: one of the same strides on the CPU.
+
+        Raises:
+            InputError: when they are not there or not whole.
+        """
+        into: dict[str, Tensor] = {}
+        left = sum(self.pieces.get("files", {}).values())
+
+        def filled(path: str, tensor: Tensor) -> Tensor:
+            nonlocal left
+            if not tensor.is_meta:
+                return tensor
+            left -= tensor.nbytes
+            if left < 0:
+                raise ValueError("it is larger than the files that hold it")
+            into[path] = (room or _on_cpu)(tensor)
+            return into[path]
+
+        try:
+            found = changed({name: getattr(self, name) for name in names}, filled)
+            if into:
+                folder, files = self.pieces["folder"], self.pieces["files"]
+                read_pieces(checkpoint.parent / folder, files, into)
+        except Exception:
+            raise damaged(checkpoint) from None
+        for name, value in found.items():
+            setattr(self, name, value)
+
 
 def load_state(checkpoint: Path) -> State:
-    """Read a checkpoint without running code from it.
+    """Read a checkpoint without running code from it; the optimizer's tensors may be left to fill.
 
     Raises:
         InputError: when it is not a checkpoint of this program's format.
@@ -64,9 +109,22 @@ def load_state(checkpoint: Path) -> State:
             content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
-        return State(**content)
+        state = State(**content)
+        _check_pieces(state.pieces)
     except Exception:  # damaged files fail in many ways
         raise damaged(checkpoint) from None
+    state.fill(checkpoint, "model", "masks")
+    return state
+
+
+def _check_pieces(pieces: dict[str, Any]) -> None:
+    sizes = pieces.get("files", {}).values()
+    if pieces.get("folder", FOLDERS[0]) not in FOLDERS or not all(type(n) is int for n in sizes):
+        raise ValueError("other pieces")
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device="cpu")
 
 
 def check_state(

@@ -23,7 +23,9 @@ from ..data.preparation.structured import StructuredSamples
 from ..data.randomness import stream
 from ..data.source import Data, open_data
 from ..ranks.group import Ranks, alone
+from ..ranks.saving import save_together
 from ..ranks.start import join
+from ..ranks.voice import work_begins
 from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
 from ..recipe.task import CLASSIFICATION
@@ -87,9 +89,8 @@ class Job(Parts):
     ranks: Ranks = field(default_factory=alone)
 
     def save(self) -> None:
-        """Write the state and its log, whole or not at all."""
-        if self.ranks.first:
-            self.state.save(self.directory.checkpoint, self.directory.log)
+        """Write the state and its log, whole or not at all; every rank calls it."""
+        save_together(self.state, self.directory, self.ranks)
 
 
 def open_parts(
@@ -118,7 +119,10 @@ def open_parts(
     module = take_nests(_open_model(recipe, data, reporter, given.model))
     data = match_channels(module, data, reporter)
     outputs = check_outputs(module, data, task, training=recipe.finetune.epochs > 0)
-    data = replace(data, check=lambda targets: task.check_targets(targets, outputs))
+    names = data.class_names or _names_of(recipe.model.name, task, outputs)
+    data = replace(
+        data, class_names=names, check=lambda targets: task.check_targets(targets, outputs)
+    )
     inputs, targets = next(iter(data.test_batches(batch=2)))
     check_repeatable(module, inputs)
     if given.task is not None:
@@ -183,11 +187,14 @@ def open_job(
     state = fresh
     if resume and directory.checkpoint.exists():
         state = load_state(directory.checkpoint)
+        if ranks.first:
+            directory.remove_pieces(but=state.pieces.get("folder"))
         fresh.recipe_digest = directory.stored_digest(recipe)
         _check_same(state, fresh, reporter)
         units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
         check_state(state, directory.checkpoint, module, weights, units)
     _check_alike(ranks, fresh)
+    work_begins()
     return Job(**vars(parts), recipe=recipe, directory=directory, state=state, reporter=reporter,
                begun=resume, ranks=ranks)  # fmt: skip
 
@@ -264,7 +271,8 @@ def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) 
         )
     if task.kind != CLASSIFICATION or isinstance(data.test, StructuredSamples):
         task.check(outputs, targets)
-        return outputs
+        if data.class_names is None or task.kind != CLASSIFICATION:
+            return outputs
     scores = task.main(outputs)
     if scores.dim() != 2:
         raise InputError(
@@ -275,6 +283,7 @@ def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) 
         raise InputError(
             f"the model gives {given} scores for each sample, "
             f"but the data has {data.classes} classes"
+            + (": pass --task multilabel for one logit of a yes or no" if given == 1 else "")
         )
     return outputs
 
@@ -338,6 +347,15 @@ def _compare_classes(names: list[str], data: Data, reporter: Reporter) -> None:
             f"{', '.join(names[:6])}, …: scores are taken in the order of the data, which makes "
             "them wrong; bring the data into the order of the model"
         )
+
+
+def _names_of(model: str, task: Task, outputs: Nest) -> tuple[str, ...] | None:
+    """Return the classes that a model names, where its outputs are a score for each of them."""
+    if not is_hub_model(model) or task.kind != CLASSIFICATION:
+        return None
+    names = tuple(class_names_of(model))
+    named = not all(name.startswith("LABEL_") for name in names)
+    return names if named and task.main(outputs).shape[1:] == (len(names),) else None
 
 
 def _fingerprint(module: nn.Module, data: Data) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ...exporters.documents.score import ACCURACY, Score, shown
 from ...support.files import write_bytes
 from ..data.randomness import stream
 from ..pruning.choice.patterns import check_pattern
-from ..pruning.tensors.masks import mask_optimizer, mask_weights, sparsity
+from ..pruning.tensors.masks import sparsity
 from ..pruning.tensors.schedule import sparsities
 from ..recipe.timeline import Unit, timeline
 from ..runs.state import Event, damaged
@@ -27,7 +27,8 @@ from ..tasks.task import Task
 from ..training.distillation import Loss, distilling, label_loss
 from ..training.evaluate import evaluate
 from ..training.finetune import Span, Within, train_epoch
-from ..training.optimizer import build_optimizer
+from ..training.learner import Learner
+from ..training.sharding import pieces_where_needed
 from .load import STATED
 from .opening import Job
 from .small import small_network
@@ -41,24 +42,39 @@ def prune_stage(job: Job) -> None:
     """Carry the run from where its state says to its last epoch, and write the sparse weights."""
     units = timeline(job.recipe.prune_steps, job.recipe.finetune.epochs)
     settings = job.recipe.finetune
-    optimizer = build_optimizer(job.module, settings)
+    learner = _learner(job)
     loss = label_loss(settings.label_smoothing, job.task)
     if settings.distill:
-        loss = distilling(loss, job.module, settings.distill, settings.temperature, job.task)
-    _restore(job, optimizer)
+        share, temperature = settings.distill, settings.temperature
+        loss = distilling(loss, job.module, share, temperature, job.task, learner.shards)
+    _restore(job, learner)
     job.watch(job.state.history)
     for unit in units[job.state.done :]:
         torch.manual_seed(stream(job.recipe.run.seed, unit.kind, unit.index))
         if unit.kind == "prune":
-            event = _prune(job, optimizer, unit)
+            event = _prune(job, learner, unit)
         else:
-            event = _train(job, optimizer, loss, unit)
-        _save(job, optimizer, event)
+            event = _train(job, learner, loss, unit)
+        _save(job, learner, event)
         job.watch(job.state.history)
     _say_where_pattern_holds(job)
     if job.ranks.first:
         _write_result(job)
     job.ranks.wait()
+
+
+def _learner(job: Job) -> Learner:
+    """Return the network with its optimizer, in pieces where it would not fit on every rank."""
+    settings, placement = job.recipe.finetune, job.placement
+    shards = pieces_where_needed(
+        job.module,
+        settings,
+        placement,
+        job.ranks,
+        lambda: placement.tensor(next(iter(job.data.test_batches(batch=2)))[0]),
+        job.reporter,
+    )
+    return Learner.of(job.module, job.ranks, settings, shards)
 
 
 def score_now(job: Job) -> Score:
@@ -72,7 +88,7 @@ def logged(task: Task, value: float, suffix: str = "") -> Event:
     return {("accuracy" if task.metric == ACCURACY else "metric") + suffix: value}
 
 
-def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
+def _prune(job: Job, learner: Learner, unit: Unit) -> Event:
     settings = job.collector.settings
     path = [0.0, *sparsities(settings.final_sparsity, job.recipe.prune_steps, settings.schedule)]
     begin, before = perf_counter(), score_of(job.state.history[-1])
@@ -83,7 +99,7 @@ def _prune(job: Job, optimizer: torch.optim.Optimizer, unit: Unit) -> Event:
         masks = prune_on(job.collector, job.setup, masks, unit.index + 1, job.reporter)
     _make_alike(job, masks)
     job.state.masks = masks
-    mask_optimizer(optimizer, job.weights, masks)
+    learner.mask(job.weights, masks)
     after, seconds = score_now(job), perf_counter() - begin
     job.reporter.say(
         f"prune step {unit.index + 1}/{job.recipe.prune_steps}: "
@@ -136,7 +152,7 @@ def _left(job: Job) -> str:
     return f"{100 * channels.left(channels.present(job.state.masks)):.2f} % of the MACs left, "
 
 
-def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -> Event:
+def _train(job: Job, learner: Learner, loss: Loss, unit: Unit) -> Event:
     settings, begin = job.recipe.finetune, perf_counter()
     batches = job.data.training_batches(epoch=unit.index, batch=job.recipe.data.batch)
     length = len(batches)
@@ -152,7 +168,7 @@ def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -
         result = train_epoch(
             job.module,
             batches,
-            optimizer,
+            learner.optimizer,
             loss,
             weights=job.weights,
             masks=job.state.masks,
@@ -162,8 +178,9 @@ def _train(job: Job, optimizer: torch.optim.Optimizer, loss: Loss, unit: Unit) -
             task=task,
             ranks=job.ranks,
             within=within,
-            on_batch=_Saving(job, optimizer),
+            on_batch=_Saving(job, learner),
             seed=stream(job.recipe.run.seed, unit.kind, unit.index),
+            shards=learner.shards,
         )
     reached, seconds = score_now(job), perf_counter() - begin
     job.reporter.say(
@@ -200,15 +217,16 @@ def _within(job: Job, batches: int) -> Within:
 class _Saving:
     """Saves the state within an epoch whenever the minutes of the recipe have passed."""
 
-    def __init__(self, job: Job, optimizer: torch.optim.Optimizer) -> None:
-        self._job, self._optimizer = job, optimizer
+    def __init__(self, job: Job, learner: Learner) -> None:
+        self._job, self._learner = job, learner
         self._last = perf_counter()
 
     def __call__(self, within: Within) -> None:
-        if perf_counter() - self._last < 60 * self._job.recipe.run.save_minutes:
+        late = perf_counter() - self._last >= 60 * self._job.recipe.run.save_minutes
+        if not self._job.ranks.sum(torch.tensor(float(late))):  # clocks of ranks differ
             return
         self._job.state.within = vars(within).copy()
-        _keep(self._job, self._optimizer)
+        self._learner.keep(self._job.state)
         self._job.save()
         self._last = perf_counter()
 
@@ -224,31 +242,24 @@ def _say_who_waits(job: Job, shares: Sequence[float]) -> None:
             )
 
 
-def _restore(job: Job, optimizer: torch.optim.Optimizer) -> None:
+def _restore(job: Job, learner: Learner) -> None:
     """Put the saved state in force, or begin with masks that keep everything."""
-    device = job.placement.device
-    if not job.state.model:
-        job.state.masks = {
+    state, device = job.state, job.placement.device
+    if not state.model:
+        state.masks = {
             name: torch.ones_like(weight, dtype=torch.bool) for name, weight in job.weights.items()
         }
         return
-    job.module.load_state_dict(job.state.model)
-    job.state.masks = {name: mask.to(device) for name, mask in job.state.masks.items()}
-    optimizer.load_state_dict(job.state.optimizer)
-    mask_weights(job.weights, job.state.masks)
+    state.masks = {name: mask.to(device) for name, mask in state.masks.items()}
+    learner.restore(state, job.directory.checkpoint, job.weights)
 
 
-def _save(job: Job, optimizer: torch.optim.Optimizer, event: Event) -> None:
+def _save(job: Job, learner: Learner, event: Event) -> None:
     job.state.done += 1
     job.state.within = {}
-    _keep(job, optimizer)
+    learner.keep(job.state)
     job.state.history.append(event)
     job.save()
-
-
-def _keep(job: Job, optimizer: torch.optim.Optimizer) -> None:
-    job.state.model = dict(job.module.state_dict())
-    job.state.optimizer = optimizer.state_dict()
 
 
 def _say_where_pattern_holds(job: Job) -> None:

@@ -31,6 +31,7 @@ from .latency import check_latency, latency_stage
 from .measure import check_lengths, measure_files, plan, session_settings
 from .opening import Given, Job, open_job, open_recipe_data
 from .prune import prune_stage
+from .texts import packable_text
 from .track import Tracking
 from .variants import forms_to_measure, remove_failed, variants_stage, with_variants
 
@@ -109,7 +110,7 @@ def _finished(job: Job, baseline: Baseline | None, sign: SigningKey | None) -> R
         file.unlink(missing_ok=True)
     write_report(directory.path, report, recipe=recipe.to_yaml())
     if report.ships is not None:
-        _pack(directory, job.data, sign, recipe.export.targets)
+        _pack(directory, job.data, sign, recipe.export.targets, job.reporter)
     return report
 
 
@@ -242,7 +243,8 @@ def package_run(
     if targets is not None:
         _check_targets(directory, targets)
     data = open_recipe_data(recipe, reporter)
-    _pack(directory, data, sign, recipe.export.targets if targets is None else targets)
+    chosen = recipe.export.targets if targets is None else targets
+    _pack(directory, data, sign, chosen, reporter)
 
 
 def _check_targets(directory: RunDirectory, targets: Sequence[str]) -> None:
@@ -290,6 +292,7 @@ def _pack(
     data: Data,
     sign: SigningKey | None,
     targets: Sequence[str] | None,
+    reporter: Reporter,
 ) -> None:
     """Pack the form that ships with the report, having checked that they belong together.
 
@@ -315,5 +318,6 @@ def _pack(
         variant=report.ships or "plain",
         sign=sign,
         libraries=libraries_for(targets) if report.ships == SPARSE_CPU else None,
+        text=packable_text(data, GOLDEN_SAMPLES, reporter),
     )
     write_text(directory.card, card)

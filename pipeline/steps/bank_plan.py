@@ -56,14 +56,14 @@ def budget(settings: PruneSettings, placement: Placement) -> int:
     """Return the bytes of the device's memory that may be used: as set, or half of the free."""
     if settings.fisher_memory is not None:
         return parse_size(settings.fisher_memory, "prune.fisher_memory")
-    return _free(placement) // 2
+    return placement.free_memory() // 2
 
 
 def _room(
     settings: PruneSettings, placement: Placement, folder: Path, sharing: Sharing | None
 ) -> Room:
     """Return the bytes that this process, or each rank, may use."""
-    free = Room(_free(placement), available_memory(), free_space(folder))
+    free = Room(placement.free_memory(), available_memory(), free_space(folder))
     if sharing is not None:
         free = sharing.least_room(free, on_gpu=placement.device.type == "cuda")
     most = free.device // 2
@@ -93,9 +93,3 @@ def _demand(
         device=placement.device.type,
         exchanged=0 if sharing is None else sharing.panel_bytes(settings.gradients),
     )
-
-
-def _free(placement: Placement) -> int:
-    if placement.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(placement.device)[0])
-    return available_memory()

@@ -54,7 +54,7 @@ class Classification(Task):
         return each / (given.numel() // given.shape[-1])
 
     def meter(self) -> Meter:
-        return MainMeter(self, _Labelled(self))
+        return MainMeter(self, Labelled(self))
 
     def check(self, outputs: Nest, targets: Nest) -> None:
         main = self.main(outputs)
@@ -70,13 +70,13 @@ class Classification(Task):
         check_labels(labels, tuple(labels.shape), scores.shape[-1])
 
 
-class _Labelled(Accuracy):
+class Labelled(Accuracy):
     """Counts with the labels and the axis that a task says."""
 
     def __init__(self, task: Classification) -> None:
         super().__init__()
-        self._task = task
+        self.task = task
 
     def add(self, outputs: Nest, targets: Nest) -> None:
-        scores = self._task.scores_last(outputs)
-        super().add(scores, self._task.labels(targets, scores.shape[-1]))
+        scores = self.task.scores_last(outputs)
+        super().add(scores, self.task.labels(targets, scores.shape[-1]))

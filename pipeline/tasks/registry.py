@@ -8,12 +8,15 @@ from ...support.errors import unknown
 from ..recipe.task import TASKS, TaskSettings
 from .classification import Classification
 from .multilabel import Multilabel
+from .next_token import NextToken
 from .own import OwnTask
 from .regression import Regression
 from .segmentation import Segmentation
 from .task import Task
 
-_KINDS: tuple[type[Task], ...] = (Classification, Multilabel, Regression, Segmentation)
+_KINDS: tuple[type[Task], ...] = (
+    Classification, Multilabel, Regression, Segmentation, NextToken
+)  # fmt: skip
 
 
 DEFAULT_TASK = Classification(TaskSettings())

@@ -11,6 +11,7 @@ from ...models.copying import copy_module
 from ...support.nests import Nest
 from ..tasks.registry import DEFAULT_TASK
 from ..tasks.task import Task
+from .shards import Shards
 
 Loss = Callable[[Nest, Nest, Nest], Tensor]
 """From inputs, outputs and targets of a batch to its mean loss."""
@@ -28,7 +29,12 @@ def label_loss(smoothing: float, task: Task = DEFAULT_TASK) -> Loss:
 
 
 def distilling(
-    loss: Loss, dense: nn.Module, share: float, temperature: float, task: Task = DEFAULT_TASK
+    loss: Loss,
+    dense: nn.Module,
+    share: float,
+    temperature: float,
+    task: Task = DEFAULT_TASK,
+    shards: Shards | None = None,
 ) -> Loss:
     """Mix a loss with the divergence from the dense network's outputs.
 
@@ -41,8 +47,12 @@ def distilling(
         share: weight of the teacher, in [0, 1].
         temperature: T, > 0; higher = softer outputs.
         task: says what the divergence is.
+        shards: of ``dense``, where ranks hold pieces of it and of its copy; None: the whole.
     """
-    teacher = copy_module(dense).eval().requires_grad_(False)
+    if shards is None:
+        teacher = copy_module(dense).eval().requires_grad_(False)
+    else:
+        teacher = shards.teacher()
 
     def mixed(inputs: Nest, outputs: Nest, targets: Nest) -> Tensor:
         with torch.no_grad():

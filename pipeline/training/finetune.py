@@ -23,6 +23,7 @@ from ..runs.device import Placement
 from .distillation import Loss
 from .learning_rate import warmup_cosine
 from .replicas import Replica, replica
+from .shards import Shards
 
 Pair = tuple[Nest, Nest]
 """Inputs and targets of a batch."""
@@ -83,16 +84,17 @@ def train_epoch(
     within: Within | None = None,
     on_batch: Callable[[Within], None] = lambda _: None,
     seed: int | None = None,
+    shards: Shards | None = None,
 ) -> EpochResult:
     """Train for one pass over ``batches``; pruned weights stay zero after every step.
 
-    The masks are enforced on gradients before each optimizer step and on weights and optimizer
-    state after it. Several ranks share each batch, and take the steps that one process takes.
+    Masks are enforced on gradients before each optimizer step, on weights and optimizer state after
+    it. Several ranks share each batch, and take the steps that one process takes.
 
     Args:
         module: the network, the same on every rank.
         batches: inputs and targets of the whole pass, the same on every rank.
-        optimizer: over the parameters of ``module``.
+        optimizer: over the parameters of ``module``, or over the pieces of ``shards``.
         loss: mean over the samples of a batch.
         weights: the prunables by name.
         masks: theirs, True = kept.
@@ -104,15 +106,16 @@ def train_epoch(
         within: where the epoch is continued; it is kept up to date.
         on_batch: called after each step.
         seed: fixes what is random in the network, by step and rank; None leaves it as it is.
+        shards: the network in pieces; None: each rank has the whole.
 
     Raises:
         InputError: when the loss is not finite, naming the step, the learning rate and remedies.
     """
-    ranks, within = ranks or alone(), within or Within()
-    lr = _rate(settings, span, max(0, within.batches - 1))
-    module.train()
-    clock = _Waiting()
-    with replica(module, ranks, sync_batchnorm=settings.sync_batchnorm) as copy:
+    ranks, within, clock = ranks or alone(), within or Within(), _Waiting()
+    lr, sync = _rate(settings, span, max(0, within.batches - 1)), settings.sync_batchnorm
+    with shards.replica(sync) if shards else replica(module, ranks, sync) as copy:
+        copy.network.train()
+        weights, masks = copy.prunables(weights, masks)
         for batch, share in clock.watch(_mine(batches, ranks, within.batches)):
             lr = _rate(settings, span, within.batches)
             if seed is not None:
@@ -120,7 +123,7 @@ def train_epoch(
             optimizer.zero_grad()
             summed = _gradients(copy, batch, share, loss, settings, placement)
             _check_finite(summed, span.first + within.batches + 1, lr)
-            _take_step(module, optimizer, lr, weights, masks, settings.clip_norm)
+            _take_step(copy, optimizer, lr, weights, masks, settings.clip_norm)
             within.add(summed, share.whole)
             task.advance(share.whole, note=f"loss {within.loss / within.samples:.3f}")
             on_batch(within)
@@ -133,7 +136,7 @@ def _rate(settings: FinetuneSettings, span: Span, batch: int) -> float:
 
 
 def _take_step(
-    module: nn.Module,
+    copy: Replica,
     optimizer: torch.optim.Optimizer,
     lr: float,
     weights: Weights,
@@ -143,9 +146,10 @@ def _take_step(
     """Take an optimizer step that leaves pruned weights, and what is kept for them, at zero."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+    copy.collect()
     mask_gradients(weights, masks)
     if clip_norm is not None:
-        nn.utils.clip_grad_norm_(module.parameters(), clip_norm)
+        copy.clip(clip_norm)
     optimizer.step()
     mask_weights(weights, masks)
     mask_optimizer(optimizer, weights, masks)

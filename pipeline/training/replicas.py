@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..pruning.tensors.masks import Masks, Weights
 from ..ranks.group import Ranks
 from .sync_batchnorm import Synchronised, synchronised
 
@@ -32,9 +33,20 @@ class Replica:
             return nullcontext()
         return self.network.no_sync()
 
+    def prunables(self, weights: Weights, masks: Masks) -> tuple[Weights, Masks]:
+        """Return what the optimizer holds of the weights that have masks, and of the masks."""
+        return weights, masks
+
+    def collect(self) -> None:
+        """Leave the mean of the gradients over the ranks where the optimizer finds it."""
+
+    def clip(self, highest: float) -> None:
+        """Scale the gradient down to a norm of at most ``highest``."""
+        nn.utils.clip_grad_norm_(self.network.parameters(), highest)
+
 
 @contextmanager
-def replica(module: nn.Module, ranks: Ranks, *, sync_batchnorm: bool) -> Iterator[Replica]:
+def replica(module: nn.Module, ranks: Ranks, sync_batchnorm: bool) -> Iterator[Replica]:
     """Let ranks train copies of a network as one: gradients are averaged over them.
 
     Args:
@@ -56,6 +68,5 @@ def replica(module: nn.Module, ranks: Ranks, *, sync_batchnorm: bool) -> Iterato
                 module, find_unused_parameters=True, broadcast_buffers=not sync_batchnorm
             )
             yield Replica(network, state)
-        if not sync_batchnorm:
-            for buffer in module.buffers():
-                ranks.copy_from(buffer)
+        for buffer in module.buffers():
+            ranks.copy_from(buffer)

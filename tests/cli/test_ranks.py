@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.directory import RunDirectory
 from wfpipe.support.errors import InputError
 from wfpipe.support.progress import Silent
-from wfpipe.tests.chaos.chaos import differing, trial
 from wfpipe.tests.cli.forked import Run
 from wfpipe.tests.cli.program import on_ranks, wfpipe
 
@@ -116,19 +114,6 @@ def test_each_trial_of_a_search_runs_on_all_ranks(tmp_path):
     assert [len(event.get("waiting_seconds", [1, 1])) for event in lines(trial)] == [2, 2, 2]
     assert (tmp_path / "out" / "package.zip").read_bytes() == (trial / "package.zip").read_bytes()
     assert "trial 1: holds" in (tmp_path / "out" / "ranks" / "1.log").read_text()
-
-
-def test_a_job_whose_processes_are_killed_ends_as_one_whose_were_not(runs, tmp_path):
-    run = tmp_path / "run"
-    moments = [1.0, 2.0]
-
-    def begin(arguments: Sequence[str]) -> Run:
-        return on_ranks(*arguments, folder=tmp_path)
-
-    killed = trial(begin, [*map(str, JOB)], run, moments, random.Random(1))
-    assert killed
-    assert differing(run, runs[2]) == []
-    assert events(run) == events(runs[2])
 
 
 def request(out: Path | None, **more: Any) -> RunRequest:

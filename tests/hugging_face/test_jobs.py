@@ -98,6 +98,7 @@ def replayed(run: Path, folder: Path) -> dict[str, Any]:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "self-test passed" in done.stdout
+    assert ("give the same tokens" in done.stdout) == (folder / "tokenizer.json").exists()
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return manifest
 
@@ -112,11 +113,63 @@ def test_bert_and_texts_of_a_folder_go_through_the_job(tmp_path: Path) -> None:
     assert {each["name"] for each in manifest["inputs"]} == {
         "input_ids", "attention_mask", "token_type_ids",
     }  # fmt: skip
+    assert manifest["class_names"] is None  # the model's are LABEL_0 and LABEL_1
+    _texts_give_what_tokens_give(tmp_path / "unpacked", manifest)
     loaded = load(tmp_path / "run")
     assert type(loaded).__name__ == "BertForSequenceClassification"
     weight = loaded.get_parameter("bert.encoder.layer.0.output.dense.weight")
     kept = float((weight != 0).double().mean())
     assert kept < 0.9
+
+
+def _texts_give_what_tokens_give(package: Path, manifest: dict[str, Any]) -> None:
+    """Compare classes of the golden texts with those of the golden tokens."""
+    rows = json.loads((package / "golden" / "texts.json").read_text())[
+        : manifest["golden"]["samples"]
+    ]
+    (package / "golden.txt").write_text("\n".join(row["sentence"] for row in rows))
+    names = ["inputs", *(f"inputs-{n}" for n in range(2, len(manifest["inputs"]) + 1))]
+    tokens = {
+        spec["name"]: np.load(package / "golden" / f"{name}.npy")
+        for spec, name in zip(manifest["inputs"], names, strict=True)
+    }
+    np.savez(package / "golden.npz", **tokens)
+    done = subprocess.run(
+        [sys.executable, "infer.py", "--json", "golden.txt", "golden.npz"],
+        capture_output=True, text=True, cwd=package, env=environment(), check=True,
+    )  # fmt: skip
+    results = [result["classes"] for result in json.loads(done.stdout)]
+    assert results[: len(rows)] == results[len(rows) :]
+
+
+def test_gpt2_learns_the_next_token_of_texts_without_labels(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE(unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["<unk>", "<end>"]
+    made.train_from_iterator([" ".join(WORDS)] * 9, trainers.BpeTrainer(special_tokens=special))
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="<unk>", eos_token="<end>"
+    )
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    config = transformers.GPT2Config(
+        vocab_size=len(tokenizer), n_embd=16, n_layer=2, n_head=2, n_positions=16,
+        bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    transformers.set_seed(0)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    data = {"source": f"hf:{reviews(tmp_path / 'reviews')}", "columns": {"text": "sentence"},
+            "tokens": 8}  # fmt: skip
+    said = run_job(tmp_path / "run", tmp_path / "gpt2", data)
+    assert "task.kind=next-token" in said
+    manifest = replayed(tmp_path / "run", tmp_path / "unpacked")
+    assert [each["name"] for each in manifest["outputs"]] == ["logits"]
+    assert manifest["text"]["columns"] == {"text": "sentence"}
+    weight = load(tmp_path / "run").get_parameter("transformer.h.0.mlp.c_fc.weight")
+    assert float((weight != 0).double().mean()) < 0.9
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["pruned"]["metrics"]["perplexity"]["higher_is_better"] is False
 
 
 def test_vit_takes_its_preparation_from_its_image_processor(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def saved(folder: Path, config: dict[str, Any], **files: Any) -> str:
         ({**BERT, "problem_type": "multi_label_classification"}, "multilabel"),
         ({**BERT, "problem_type": "regression"}, "regression"),
         ({"architectures": ["BertForTokenClassification"]}, "classification"),
+        ({"architectures": ["GPT2LMHeadModel"]}, "next-token"),
+        ({"architectures": ["LlamaForCausalLM"]}, "next-token"),
         ({"architectures": ["SegformerForSemanticSegmentation"]}, "segmentation"),
     ],
 )
@@ -61,6 +63,10 @@ def test_task_is_that_of_the_architecture(
         ({**PROCESSOR, "size": {"height": 64, "width": 48}, "resample": 2},
          {"size": [64, 48], "interpolation": "bilinear"}),
         ({**PROCESSOR, "size": 32}, {"size": [32, 32], "interpolation": "bilinear"}),
+        ({**PROCESSOR, "size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3},
+         {"size": [256], "crop": [224, 224], "interpolation": "bicubic"}),
+        ({**PROCESSOR, "size": {"shortest_edge": 384}, "crop_pct": 0.875, "resample": 3},
+         {"size": [384, 384], "interpolation": "bicubic"}),
         ({**PROCESSOR, "size": {"shortest_edge": 256}}, {}),
         ({**PROCESSOR, "size": {"longest_edge": 512}}, {}),
         ({**PROCESSOR, "do_resize": False, "size": 32}, {}),
@@ -70,6 +76,23 @@ def test_preparation_is_that_of_the_image_processor(
     processor: dict[str, Any], found: dict[str, Any]
 ) -> None:
     assert from_image_processor(processor) == {"mean": [0.5] * 3, "std": [0.25] * 3, **found}
+
+
+def test_values_are_those_of_the_image_processor_whatever_its_factor() -> None:
+    pixel = 200.0
+    for changes in ({"rescale_factor": 1 / 127.5}, {"do_rescale": False}, {"do_normalize": False,
+                    "rescale_factor": 1 / 127.5}, {}):  # fmt: skip
+        processor = {**PROCESSOR, "do_resize": False, **changes}
+        factor: Any = (
+            processor.get("rescale_factor", 1 / 255) if "do_rescale" not in changes else 1.0
+        )
+        wanted = pixel * factor
+        if "do_normalize" not in changes:
+            wanted = (wanted - 0.5) / 0.25
+        found = from_image_processor(processor)
+        assert (pixel / 255 - found["mean"][0]) / found["std"][0] == pytest.approx(wanted)
+    with pytest.raises(InputError, match="says do_flip_channel_order, which is not done here"):
+        from_image_processor({"do_flip_channel_order": True})
 
 
 def test_a_model_brings_task_preparation_and_tokenizer_where_the_recipe_says_nothing(
@@ -100,8 +123,8 @@ def test_what_is_no_model_is_refused_in_a_line(
 ) -> None:
     with pytest.raises(InputError, match=r"holds no config.json"):
         task_of(f"hf:{tmp_path}")
-    name = saved(tmp_path, {"architectures": ["GPT2LMHeadModel"]}, preprocessor_config=[1])
-    with pytest.raises(InputError, match=r"architecture GPT2LMHeadModel: taken are those that end"):
+    name = saved(tmp_path, {"architectures": ["BertForQuestionAnswering"]}, preprocessor_config=[1])
+    with pytest.raises(InputError, match=r"BertForQuestionAnswering: taken are those that end"):
         task_of(name)
     with pytest.raises(InputError, match="must hold a JSON object"):
         preparation_of(name)

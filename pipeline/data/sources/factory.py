@@ -50,6 +50,11 @@ class FactoryReader(Reader):
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def dataset(self) -> Any:
+        """The data set as the user, or the hub, gave it."""
+        return self._dataset
+
     def read(self, index: int, seed: int) -> Item:
         return self._item(index, self._sample(index, seed)[0])
 

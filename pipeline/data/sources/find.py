@@ -14,7 +14,7 @@ from ....models.sources import is_factory
 from ....support.errors import InputError, unknown
 from ....support.progress import Reporter
 from ...recipe.data import DataSettings
-from ...recipe.task import CLASSIFICATION, SEGMENTATION
+from ...recipe.task import CLASSIFICATION, MULTILABEL, SEGMENTATION
 from . import image_table
 from .arrays import ArrayReader, open_npz
 from .digits import CLASS_NAMES, load_digits
@@ -71,6 +71,20 @@ def find_source(
     if len(Path(name).parts) > 1:
         raise InputError(f"data folder {name!r} does not exist or cannot be reached")
     raise unknown("data set", name, ["digits"], more=_FORMS)
+
+
+def as_the_task_has_it(source: Source, task: str, reporter: Reporter) -> Source:
+    """Return two classes as a yes or no where the task is one, for a network of a single logit."""
+    splits = (source.train, source.test)
+    two = all(split.classed and set(np.unique(split.targets)) <= {0, 1} for split in splits)
+    if task != MULTILABEL or source.kind == "nest" or not two:
+        return source
+    yes = "1" if source.class_names is None else repr(source.class_names[1])
+    reporter.say(f"two classes are one label: class {yes} is its yes")
+    train, test = (
+        Split(split.reader, split.targets.astype(np.float32), classed=False) for split in splits
+    )
+    return Source(source.kind, train, test)
 
 
 def of_each_process(name: str) -> bool:

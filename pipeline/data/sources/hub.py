@@ -12,6 +12,7 @@ from PIL import Image
 from ....models.hugging_face import tokenizer_of
 from ....support.errors import InputError, unknown
 from ...recipe.data import DataSettings
+from ...recipe.task import CLASSIFICATION, NEXT_TOKEN
 from .factory import FactoryReader
 from .hub_rows import HubRows, Words
 from .reading import BadImageError, Item, Reader, Source, Split, brief
@@ -67,8 +68,8 @@ def open_hub(name: str, settings: DataSettings, task: str) -> Source:
         ) from None
     loaded = _loaded(datasets, name)
     features = loaded["train"].features
-    columns = find_columns(name, features, settings, datasets)
-    label = columns["label"]
+    columns = find_columns(name, features, settings, datasets, task)
+    label = columns.get("label", "")
     parts = [part for part in ("train", *_TEST_SPLITS) if part in loaded]
     if "image" not in columns:
         make = _maker(name, columns, settings, task)
@@ -80,18 +81,24 @@ def open_hub(name: str, settings: DataSettings, task: str) -> Source:
             Split(FactoryReader(f"hf:{name}", part, rows[part], sent=True), none)
             for part in (train, test)
         )
-        return Source("nest", first, second)
+        names = _class_names(features.get(label)) if task == CLASSIFICATION else None
+        return Source("nest", first, second, names)
     splits = {part: _split(loaded[part], part, columns["image"], label) for part in parts}
     labelled = [part for part in parts if (splits[part].targets >= 0).all()]
     train, test = _chosen(name, labelled)
-    names = getattr(features[label], "names", None)
-    return Source("image", splits[train], splits[test], None if names is None else tuple(names))
+    return Source("image", splits[train], splits[test], _class_names(features.get(label)))
 
 
 def find_columns(
-    name: str, features: Mapping[str, Any], settings: DataSettings, datasets: Any
+    name: str,
+    features: Mapping[str, Any],
+    settings: DataSettings,
+    datasets: Any,
+    task: str = CLASSIFICATION,
 ) -> dict[str, str]:
     """Return the columns that are taken, by use: those of the recipe, and those that are plain.
+
+    The task ``next-token`` needs no labels.
 
     Raises:
         InputError: when one is not there, or which ones are meant is not plain.
@@ -100,15 +107,15 @@ def find_columns(
     for column in columns.values():
         if column not in features:
             raise unknown(f"column of data 'hf:{name}'", column, features)
-    if "label" not in columns:
+    if "label" not in columns and task != NEXT_TOKEN:
         labels = [key for key, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
         named = [key for key in ("label", "labels") if key in features]
         sure = [key for key in named if key in labels] or (labels if len(labels) == 1 else named)
         columns["label"] = sure[0] if sure else _only(name, "ClassLabel", labels, "label")
-    if columns.keys() == {"label"}:
+    if not columns.keys() - {"label"}:
         images = [key for key, kind in features.items() if isinstance(kind, datasets.Image)]
         texts = [key for key, kind in features.items() if getattr(kind, "dtype", "") == "string"]
-        if settings.tokenizer and not images:
+        if (settings.tokenizer or task == NEXT_TOKEN) and not images:
             columns["text"] = _only(name, "string", texts, "text")
         else:
             columns["image"] = _only(name, "Image", images, "image")
@@ -139,7 +146,7 @@ def _maker(
         )  # fmt: skip
     elif "text_pair" in columns or not inputs:
         raise InputError("data.columns needs text, image, or inputs of the network by name")
-    return lambda rows: HubRows(rows, inputs, columns["label"], words, task)
+    return lambda rows: HubRows(rows, inputs, columns.get("label"), words, task)
 
 
 def _loaded(datasets: Any, name: str) -> Mapping[str, Any]:
@@ -171,6 +178,11 @@ def _only(name: str, kind: str, columns: list[str], use: str) -> str:
             f"say which with --set data.columns.{use}=COLUMN"
         )
     return columns[0]
+
+
+def _class_names(feature: Any) -> tuple[str, ...] | None:
+    names = getattr(feature, "names", None)
+    return None if names is None else tuple(names)
 
 
 def _split(dataset: Any, part: str, column: str, label: str) -> Split:

@@ -41,8 +41,13 @@ class Words:
             is_split_into_words=words,
             padding="max_length",
             truncation=True,
-            max_length=self.tokens or min(LONGEST, self.tokenizer.model_max_length),
+            max_length=self.length,
         )
+
+    @property
+    def length(self) -> int:
+        """Tokens of each sample."""
+        return self.tokens or min(LONGEST, int(self.tokenizer.model_max_length))
 
 
 class HubRows:
@@ -51,34 +56,58 @@ class HubRows:
     Args:
         rows: of ``datasets``.
         inputs: columns of numbers that the network is given, by its names of them.
-        label: the column of labels.
+        label: the column of labels; None: the tokens themselves, −100 where they are filled up.
         words: how text becomes tokens; None: there is none.
         task: kind of the task; labels are floats but where they are classes.
     """
 
     def __init__(
-        self, rows: Any, inputs: Mapping[str, str], label: str, words: Words | None, task: str
+        self,
+        rows: Any,
+        inputs: Mapping[str, str],
+        label: str | None,
+        words: Words | None,
+        task: str,
     ) -> None:
-        self._rows, self._inputs, self._label, self._words = rows, dict(inputs), label, words
+        self._rows, self._inputs, self._label = rows, dict(inputs), label
+        self.words = words
         self._floats = task in ("multilabel", "regression")
 
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that inputs are made of, by use."""
+        texts = (
+            {} if self.words is None else {"text": self.words.text, "text_pair": self.words.pair}
+        )
+        return {use: name for use, name in (texts | self._inputs).items() if name is not None}
+
+    def row(self, index: int) -> Mapping[str, Any]:
+        """Return a row as the data set has it."""
+        found: Mapping[str, Any] = self._rows[index]
+        return found
+
     def labelled(self) -> bool:
         """Whether the labels of the first row are there: those of test splits may be held back."""
+        if self._label is None:
+            return True
         label = self._rows[0][self._label]
         return label is not None and label != -1
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         row = self._rows[index]
         sample = {name: _tensor(row[column], column) for name, column in self._inputs.items()}
-        label = row[self._label]
-        if self._words is not None:
-            encoded = self._words.encode(row)
+        label = None if self._label is None else row[self._label]
+        if self.words is not None:
+            encoded = self.words.encode(row)
             sample |= {name: torch.tensor(encoded[name]) for name in encoded}
-            if isinstance(label, list) and not isinstance(row[self._words.text], str):
+            if isinstance(label, list) and not isinstance(row[self.words.text], str):
                 label = _first_tokens(encoded.word_ids(), label)
+        if self._label is None:
+            seen = sample["attention_mask"] != 0
+            return {**sample, "labels": sample["input_ids"].where(seen, IGNORED)}
         labels = _tensor(label, self._label)
         return {**sample, "labels": labels.float() if self._floats else labels}
 

@@ -71,8 +71,16 @@ def _split(folder: Path, task: str) -> tuple[list[str], Split]:
     for at, (number, row) in enumerate(lines):
         values[at] = _numbers(row, place, len(header), f"line {number} of {str(path)!r}")
     targets = values[:, 0] if len(columns) == 1 else values
-    paths = [str(folder / row[place]) for _, row in lines]
+    paths = [_below(folder, row[place], f"line {n} of {str(path)!r}") for n, row in lines]
     return columns, Split(ImageFiles(paths), targets_of(task, targets, str(path)), classed=False)
+
+
+def _below(folder: Path, name: str, what: str) -> str:
+    """Return the path of a file in a folder, or one below; others a table may not name."""
+    path = Path(name)
+    if not name.strip() or "\0" in name or path.is_absolute() or ".." in path.parts:
+        raise InputError(f"{what} must name a file below {str(folder)!r}, got {shown(name)}")
+    return str(folder / path)
 
 
 def _numbers(row: list[str], place: int, width: int, what: str) -> npt.NDArray[np.float64]:

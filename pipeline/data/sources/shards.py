@@ -1,7 +1,10 @@
 """Images in tar files as WebDataset has them: ``FOLDER/{train,test or val}*.tar``.
 
-Samples are read by their place in the tar file, in any order, without unpacking and without the
-library of that name: its decoders would run pickles.
+Samples are read by their place in the tar file, in any order, without unpacking. The library of
+that name (webdataset 1.0, of which the tests take its writer and its reader) can only read a shard
+from its beginning to its end: to know which samples there are it reads every byte of the data, the
+order depends on how many processes read, and a run could not go on at the batch where it was. Its
+decoders would run pickles.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from torch._C._distributed_c10d import FileStore
 from wfpipe.pipeline.ranks.start import join
 
 _TIMEOUT = 60
+_NEEDED = ("wfpipe.pipeline.data.source", "torch._dynamo", "torch.distributed.checkpoint")
+"""Modules that take seconds to import: they are, once, before processes are forked."""
 
 
 def together(function: Callable[..., Any], *arguments: Any, size: int = 2) -> list[Any]:
@@ -26,7 +28,7 @@ def together(function: Callable[..., Any], *arguments: Any, size: int = 2) -> li
     The function is imported by name, so it stands at the top of a module of ``wfpipe.tests``.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["wfpipe.pipeline.data.source", __name__])
+    context.set_forkserver_preload([*_NEEDED, __name__])
     with tempfile.TemporaryDirectory() as folder:
         running = []
         for rank in range(size):

@@ -98,6 +98,34 @@ def test_targets_that_are_all_the_same_explain_nothing() -> None:
         assert scores_of("regression", same + 1, same) == {"mean_absolute_error": 1, "r2": 0}
 
 
+def test_outputs_at_a_position_are_for_the_token_behind_it() -> None:
+    outputs, tokens = torch.randn(4, 5, 7, generator=G), torch.randint(7, (4, 5), generator=G)
+    tokens[1, 3:] = -100
+    pairs = [
+        (outputs[n, i], tokens[n, i + 1])
+        for n in range(4)
+        for i in range(4)
+        if tokens[n, i + 1] >= 0
+    ]
+    likely = torch.stack([o.double().log_softmax(-1)[t] for o, t in pairs])
+    found = scores_of("next-token", outputs, tokens)
+    right = [float(o.argmax() == t) for o, t in pairs]
+    assert found["accuracy"] == pytest.approx(100 * np.mean(right))
+    assert found["perplexity"] == pytest.approx(float((-likely.mean()).exp()), rel=1e-6)
+    assert next(iter(found)) == "accuracy"
+    each = likely[:4].mean(), likely[4:6].mean(), likely[6:10].mean(), likely[10:].mean()
+    loss = task("next-token").loss(outputs, tokens)
+    assert float(loss) == pytest.approx(-float(torch.stack(each).mean()), rel=1e-5)
+    drawn = task("next-token").draw(outputs, torch.Generator().manual_seed(0))
+    assert drawn.shape == tokens.shape
+    assert bool((drawn[:, 0] == -100).all())
+    assert bool((drawn[:, 1:] >= 0).all())
+    endless = torch.full((4, 5, 7), -1e30).index_fill(-1, torch.tensor([0]), 0.0)
+    assert scores_of("next-token", endless, tokens.clamp(min=1))["perplexity"] == 1e18
+    with pytest.raises(InputError, match=r"task next-token needs .*choose another with --task"):
+        task("next-token").check(outputs, tokens[:, 1:])
+
+
 @pytest.mark.parametrize(
     ("kind", "outputs"),
     [

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from wfpipe.pipeline.ranks.group import Ranks, alone
+from wfpipe.pipeline.ranks.saving import save_together
 from wfpipe.pipeline.recipe.finetune import FinetuneSettings
 from wfpipe.pipeline.runs.device import place
-from wfpipe.pipeline.training.distillation import label_loss
+from wfpipe.pipeline.runs.directory import RunDirectory
+from wfpipe.pipeline.runs.state import State, load_state
+from wfpipe.pipeline.training.distillation import Loss, distilling, label_loss
 from wfpipe.pipeline.training.finetune import Span, Within, train_epoch
+from wfpipe.pipeline.training.learner import Learner
 from wfpipe.pipeline.training.optimizer import build_optimizer
+from wfpipe.pipeline.training.shards import Shards
 from wfpipe.support.progress import Silent
 from wfpipe.tests.pipeline.ranks.together import together
 
@@ -20,27 +26,48 @@ LENGTHS = (16, 14, 2)
 
 
 class Small(nn.Module):
-    """Convolution and linear layer with batch norms, and a parameter that takes no part."""
+    """Convolution and linear layer with batch norms, a number, and a parameter without a part."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4)
+        self.body = nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4))
+        self.scale = nn.Parameter(torch.tensor(0.5))
         self.linear = nn.Linear(4 * 4, 6)
         self.cumulative = nn.BatchNorm1d(6, momentum=None, affine=False)
         self.unused = nn.Parameter(torch.ones(2, 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv(x)).relu().flatten(1)
-        found: Tensor = self.cumulative(self.linear(x))
+        x = self.body(x).relu().flatten(1)
+        found: Tensor = self.cumulative(self.linear(x) * self.scale)
         return found
 
 
-def trained(
-    ranks: Ranks, *, sync: bool = True, accumulate: int = 1, count: int = 3, stop: int | None = None
-) -> dict[str, Tensor]:
-    """Train on some batches, in two spans where it is stopped between them; return the state."""
+def mask() -> dict[str, Tensor]:
+    return {"linear.weight": (torch.arange(16) % 2 == 0).expand(6, 16).clone()}
+
+
+def begun(ranks: Ranks, settings: FinetuneSettings, pieces: bool) -> Learner:
     torch.manual_seed(0)
-    module = Small().double()
+    module, sample = Small().double(), torch.zeros(2, 2, 4, 4).double()
+    shards = Shards(module, ranks, torch.device("cpu"), sample) if pieces else None
+    return Learner.of(module, ranks, settings, shards)
+
+
+def trained(
+    ranks: Ranks,
+    *,
+    sync: bool = True,
+    accumulate: int = 1,
+    count: int = 3,
+    stop: int | None = None,
+    pieces: bool = False,
+    run: RunDirectory | None = None,
+    pieces_after: bool | None = None,
+) -> dict[str, Tensor]:
+    """Train on some batches, in two spans where it is stopped between them; return the state.
+
+    With ``run`` the state is saved after each batch, and the second span begins from what is there.
+    """
     generator = torch.Generator().manual_seed(1)
     batches = [
         (torch.randn(n, 2, 4, 4, generator=generator).double(), torch.arange(n) % 6)
@@ -49,39 +76,71 @@ def trained(
     settings = FinetuneSettings(
         sync_batchnorm=sync, accumulate=accumulate, clip_norm=1.0, label_smoothing=0.1
     )
-    optimizer = build_optimizer(module, settings)
-    mask = {"linear.weight": torch.arange(16) % 2 == 0}
-    mask = {name: value.expand(6, 16).clone() for name, value in mask.items()}
-    within = Within()
+    learner, within = begun(ranks, settings, pieces), Within()
+    state, loss = State("", {}, "cpu", masks=mask()), teaching(learner)
+
+    def keep(reached: Within) -> None:
+        if run is not None:
+            learner.keep(state)
+            state.within = vars(reached).copy()
+            save_together(state, run, ranks)
+
     for end in [count] if stop is None else [stop, count]:
+        if run is not None and end > (stop or 0):
+            ranks.wait()
+            learner = begun(ranks, settings, pieces if pieces_after is None else pieces_after)
+            state, weights = load_state(run.checkpoint), prunable(learner)
+            within = Within(**state.within)
+            loss = teaching(learner)
+            learner.restore(state, run.checkpoint, weights)
         with Silent().task("", 1, "") as task:
             result = train_epoch(
-                module, batches[:end], optimizer, label_loss(0.1),
-                weights={"linear.weight": module.get_parameter("linear.weight")}, masks=mask,
-                span=Span(0, count, 0), settings=settings, placement=place("cpu"),
-                task=task, ranks=ranks, within=within, seed=3,
+                learner.module, batches[:end], learner.optimizer, loss,
+                weights=prunable(learner), masks=mask(), span=Span(0, count, 0),
+                settings=settings, placement=place("cpu"), task=task, ranks=ranks, within=within,
+                on_batch=keep, seed=3, shards=learner.shards,
             )  # fmt: skip
     assert len(result.waiting) == ranks.size
     told = torch.tensor([result.loss, result.lr], dtype=torch.float64)
-    return {**module.state_dict(), "told": told}
+    return {**learner.module.state_dict(), "told": told}
 
 
-def on_three(ranks: Ranks) -> dict[str, dict[str, Tensor]]:
+def teaching(learner: Learner) -> Loss:
+    return distilling(label_loss(0.1), learner.module, 0.5, 2.0, shards=learner.shards)
+
+
+def prunable(learner: Learner) -> dict[str, nn.Parameter]:
+    return {"linear.weight": learner.module.get_parameter("linear.weight")}
+
+
+def on_three(ranks: Ranks, folder: str) -> dict[str, dict[str, Tensor]]:
+    def run(name: str) -> RunDirectory:
+        return RunDirectory(Path(folder, name))
+
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return {
             "synchronised": trained(ranks),
             "again": trained(ranks),
-            "continued": trained(ranks, stop=2),
+            "continued": trained(ranks, stop=2, run=run("whole")),
             "continued behind the last batch": trained(ranks, stop=3),
-            "pieces of large batches": trained(ranks, sync=False, accumulate=2, count=2),
-            "pieces": trained(ranks, sync=False, accumulate=2),
+            "accumulated": trained(ranks, sync=False, accumulate=2, count=2),
+            "in pieces": trained(ranks, pieces=True),
+            "in pieces, again": trained(ranks, pieces=True),
+            "in pieces, continued": trained(ranks, stop=2, pieces=True, run=run("pieces")),
+            "in pieces, then whole": trained(
+                ranks, stop=2, pieces=True, run=run("then"), pieces_after=False
+            ),
+            "in pieces, accumulated": trained(
+                ranks, sync=False, accumulate=2, count=2, pieces=True
+            ),
+            "accumulated, few in the last batch": trained(ranks, sync=False, accumulate=2),
         }
 
 
 @pytest.fixture(scope="module")
-def found() -> list[dict[str, dict[str, Tensor]]]:
-    return together(on_three, size=3)
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
+    return together(on_three, str(tmp_path_factory.mktemp("runs")), size=3)
 
 
 def test_ranks_train_as_one_process_does_with_batch_norm_over_the_whole_batch(found) -> None:
@@ -92,7 +151,7 @@ def test_ranks_train_as_one_process_does_with_batch_norm_over_the_whole_batch(fo
 
 
 def test_batch_norm_of_one_rank_sees_all_samples_of_a_batch_that_leaves_it_too_few(found) -> None:
-    before, after = found[0]["pieces of large batches"], found[0]["pieces"]
+    before, after = found[0]["accumulated"], found[0]["accumulated, few in the last batch"]
     assert bool(after["told"].isfinite().all())
     assert int(after["norm.num_batches_tracked"]) == int(before["norm.num_batches_tracked"]) + 1
     assert not torch.equal(after["norm.running_var"], before["norm.running_var"])
@@ -103,9 +162,26 @@ def test_ranks_hold_the_same_network_to_the_bit_from_run_to_run_and_when_continu
     for way in first:
         for other in others:
             assert all(torch.equal(first[way][name], other[way][name]) for name in first[way]), way
-    for other in ("again", "continued", "continued behind the last batch"):
-        same = (torch.equal(first[other][n], v) for n, v in first["synchronised"].items())
-        assert all(same), other
+    for way, ways in {
+        "synchronised": ("again", "continued", "continued behind the last batch"),
+        "in pieces": ("in pieces, again", "in pieces, continued"),
+    }.items():
+        for other in ways:
+            assert all(torch.equal(first[other][n], v) for n, v in first[way].items()), other
+
+
+@pytest.mark.parametrize(
+    ("way", "pieces"),
+    [
+        ("synchronised", "in pieces"),
+        ("synchronised", "in pieces, then whole"),
+        ("accumulated", "in pieces, accumulated"),
+    ],
+)
+def test_ranks_that_hold_pieces_train_as_those_do_that_hold_the_whole(found, way, pieces) -> None:
+    for name, value in found[0][way].items():
+        torch.testing.assert_close(found[0][pieces][name], value, rtol=1e-9, atol=1e-12)
+    assert bool((found[0][pieces]["linear.weight"][:, 1::2] == 0).all())
 
 
 def test_a_batch_in_pieces_has_the_gradient_of_the_whole_where_no_batch_norm_sees_it() -> None:

@@ -130,6 +130,18 @@ def test_texts_become_tokens_and_other_columns_inputs_by_name(
     assert targets.tolist() == [1, 0]
 
 
+def test_texts_are_their_own_labels_where_the_next_token_is_learnt(
+    open_with: OpenData, hub: UseHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "tokenizer_of", lambda name: FakeTokenizer())
+    string = {"one": SimpleNamespace(dtype="string")}
+    hub(train=FakeTexts([None] * 3, string), test=FakeTexts([None] * 2, string))
+    data = open_with("hf:pets", tokenizer="hf:net", task="next-token")
+    inputs, targets = next(iter(data.test_batches(batch=2)))
+    assert inputs["input_ids"][1].tolist() == [1, 4, 0, 0, 0, 0]
+    assert targets[1].tolist() == [1, 4, -100, -100, -100, -100]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

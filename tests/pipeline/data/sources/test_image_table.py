@@ -51,6 +51,16 @@ def test_labels_have_a_column_each_and_bad_images_can_be_left_out(
     assert data.classes == 2
 
 
+def test_two_classes_are_the_no_and_the_yes_of_one_label(
+    make_folder: Callable[..., Path], open_with: OpenData
+) -> None:
+    data = open_with(make_folder(classes=("cat", "dog")), task="multilabel")
+    assert sorted(data.test.targets.tolist()) == [0.0] * 3 + [1.0] * 3
+    assert (data.classes, data.class_names) == (1, None)
+    with pytest.raises(InputError, match="holds a class for each sample"):
+        open_with(make_folder(classes=("a", "b", "c")), task="multilabel")
+
+
 @pytest.mark.parametrize(
     ("task", "table", "cause"),
     [
@@ -61,6 +71,9 @@ def test_labels_have_a_column_each_and_bad_images_can_be_left_out(
         ("regression", "file_name,y\na.png,nan\n", "finite numbers of float32"),
         ("multilabel", "file_name,y\na.png,2\n", "0 or 1 for each label, got 2"),
         ("regression", "", "cannot read table"),
+        ("regression", "file_name,y\n../a.png,1\n", "must name a file below .* got '../a.png'"),
+        ("regression", "file_name,y\n/a.png,1\n", "must name a file below"),
+        ("regression", "file_name,y\n,1\n", "line 2 of .* must name a file below"),
         ("segmentation", "file_name,y\na.png,1\n", "for task segmentation pass FILE.npz"),
     ],
 )

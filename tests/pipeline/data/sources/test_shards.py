@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import gc
 import io
 import json
 import tarfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import webdataset
 from PIL import Image
 
 from wfpipe.pipeline.data.source import Data
@@ -54,6 +57,32 @@ def test_samples_are_read_by_their_place_with_their_class(
     read = [int(np.asarray(data.train.reader.read(i, 0))[0, 0, 0]) for i in (2, 0, 1)]
     assert read == [30, 10, 20]
     assert data.train.reader.name(2).endswith("train-1.tar:a/0.png'")
+
+
+def test_shards_of_the_library_hold_what_its_own_reader_finds(
+    tmp_path: Path, open_with: OpenData
+) -> None:
+    for part, count in (("train", 7), ("test", 3)):
+        pattern = str(tmp_path / f"{part}-%06d.tar")
+        with webdataset.ShardWriter(pattern, maxcount=3, verbose=0) as writer:
+            for number in range(count):
+                label = {"cls": number % 3} if number % 2 else {"json": {"label": number % 3}}
+                image = Image.fromarray(np.full((4, 5, 3), number, np.uint8))
+                writer.write({"__key__": f"{number:06d}", "png": image, **label})
+    data = open_with(f"wds:{tmp_path}")
+    shards = sorted(map(str, tmp_path.glob("train-*.tar")))
+    assert len(shards) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the library leaves shards open
+        stream = list(webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8"))
+        gc.collect()
+    assert len(stream) == len(data.train)
+    for index, sample in enumerate(stream):
+        assert data.train.reader.name(index).endswith(f":{sample['__key__']}.png'")
+        found = np.asarray(data.train.reader.read(index, 0))
+        np.testing.assert_array_equal(found, sample["png"])
+        wanted = sample["cls"] if "cls" in sample else sample["json"]["label"]
+        assert data.train.targets[index] == wanted
 
 
 def test_what_is_wrong_with_shards_is_named(tmp_path: Path, open_with: OpenData) -> None:
