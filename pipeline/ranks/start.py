@@ -44,7 +44,7 @@ def _joined() -> Ranks:
         ending.begin(start)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if cuda else "gloo",
-            store=dist.PrefixStore(start, store),
+            store=dist.PrefixStore(start, store),  # type: ignore[attr-defined]
             rank=number,
             world_size=count,
         )
