@@ -190,7 +190,7 @@ def test_words_and_numbers_beside_text_come_from_their_columns() -> None:
 
     said = how(columns={"text": "words", "size": "sizes"}, words=True, inputs={"input_ids": "ids"})
     specs = [{"name": "size", "dtype": "float32"}, {"name": "input_ids", "dtype": "int64"}]
-    manifest = {"text": said.model_dump(), "inputs": specs}
+    manifest: dict[str, Any] = {"text": said.model_dump(), "inputs": specs}
     row = parsed('{"words": ["a", "film"], "sizes": [0.5, 2]}', False, manifest["text"], "a")
     made = inputs_of(row, Tokens(), manifest, "a")
     assert made["size"].tolist() == [0.5, 2]
