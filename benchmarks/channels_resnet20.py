@@ -54,8 +54,8 @@ from wfpipe.pipeline.steps.channels.shrink import smaller
 from wfpipe.pipeline.steps.channels.step import ChannelStep
 from wfpipe.pipeline.steps.collect import Collector
 from wfpipe.pipeline.steps.refit_graph import all_values, capture
+from wfpipe.pipeline.steps.refresh_batchnorm import refresh_batchnorm
 from wfpipe.pipeline.steps.setup import find_weights, set_up
-from wfpipe.pipeline.steps.step import refresh_batchnorm
 from wfpipe.pipeline.training.distillation import label_loss
 from wfpipe.pipeline.training.evaluate import evaluate
 from wfpipe.pipeline.training.finetune import Span, train_epoch

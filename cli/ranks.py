@@ -19,7 +19,7 @@ from .options import Command
 if TYPE_CHECKING:
     from .run_options import RunRequest
 
-COMMANDS = ("prune-and-export", "prune")
+COMMANDS = ("prune-and-export", "prune", "search")
 """The commands that work on several ranks."""
 _INTERRUPTED = 130
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..pipeline.ranks.environment import rank_here
 from ..pipeline.recipe.search import SearchSettings
 from ..support.errors import CheckFailed
 from .options import (
@@ -18,6 +19,7 @@ from .options import (
     result_files,
     terminal,
 )
+from .ranks import begin_ranks, begins_ranks, ranks_option
 from .results import take_results
 from .run_options import RUN_FLAGS, open_request, run_options
 
@@ -50,6 +52,7 @@ def _search_flags(command: Command) -> Command:
 @recipe_options
 @run_options
 @result_files
+@ranks_option
 @output_options
 def command(**options: Any) -> int:
     """Find the smallest, fastest or most accurate model that meets targets, by trials: runs that
@@ -65,7 +68,10 @@ def command(**options: Any) -> int:
         for name in _FLAGS:
             key = name.replace("-", "_")
             options[f"prune__search.{key}"] = options.pop(f"search_{key}")
+        ranks = options.pop("ranks")
         request = open_request(options, reporter)
+        if begins_ranks(ranks):
+            return begin_ranks(request, ranks)
         from ..exporters.documents.report import read_report
         from ..exporters.reporting.front_page import SEARCH_PAGE
         from ..pipeline.search.search import search
@@ -79,6 +85,8 @@ def command(**options: Any) -> int:
                 resume=request.resume,
                 overwrite=request.overwrite,
             )
+        if rank_here() > 0:
+            return 0
         folder = request.directory.path
         reporter.say(f"all trials: {folder / SEARCH_PAGE}")
         if found.chosen is None:

@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ...support.errors import InputError
+from ...support.one_copy import Parcel, put
 
 Key = npt.NDArray[np.int64]
 T = TypeVar("T")
@@ -39,7 +40,8 @@ def in_order(
 
     Args:
         work: what is done; with workers it has to be picklable, and so does its result, and the
-            main module must be fit to be imported again, as always with processes.
+            main module must be fit to be imported again, as always with processes. They read its
+            arrays from one copy.
         keys: arrays of positions, usually those of a batch.
         workers: processes that do the work; 0 = none.
         threads: threads that do the work when there are no workers; 1 = the caller's.
@@ -76,13 +78,18 @@ class _Failure:
     message: str
 
 
-@dataclass(frozen=True)
 class _Remote(Dataset[Any], Generic[T]):
-    work: Callable[[Key], T]
+    """What is done in another process, which takes it when it does it first."""
+
+    def __init__(self, parcel: Parcel) -> None:
+        self._parcel = parcel
+        self._work: Callable[[Key], T] | None = None
 
     def __getitem__(self, key: Key) -> T | _Failure:
+        if self._work is None:
+            self._work = self._parcel.take()
         try:
-            return self.work(key)
+            return self._work(key)
         except InputError as error:
             return _Failure(str(error))
 
@@ -92,7 +99,7 @@ def _in_processes(work: Callable[[Key], T], keys: Sequence[Key], workers: int) -
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         loader = DataLoader(
-            _Remote(work),
+            _Remote[T](put(work)),
             sampler=cast("Any", keys),
             batch_size=None,
             num_workers=workers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from ...exporters.documents.preprocessing import Preprocessing
 from ...support.errors import InputError
 from ...support.memory import available_memory
 from ...support.nests import Nest, tensors
+from ...support.one_copy import POSSIBLE, one_copy
 from ...support.progress import Reporter
 from ..ranks.environment import on_this_machine
+from ..ranks.group import Ranks, alone
+from ..ranks.machine import of_machine
 from ..recipe.data import DataSettings
 from ..recipe.task import CLASSIFICATION
 from .loader import Key
@@ -27,7 +31,7 @@ from .preparation.samples import Samples
 from .preparation.structured import StructuredSamples
 from .randomness import permutation, stream
 from .sources.factory import FactoryReader
-from .sources.find import as_the_task_has_it, check_source, find_source
+from .sources.find import as_the_task_has_it, check_source, find_source, of_each_process
 from .sources.reading import Source
 
 # A heuristic: the cache leaves most of the free memory to the gradients and the network.
@@ -227,11 +231,14 @@ def open_data(
     seed: int,
     reporter: Reporter,
     given: tuple[Any, Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> Data:
     """Open the data that a recipe names, check it, and read it into memory where it fits.
 
     At most a quarter of the free memory is used for decoded images, and 1 GiB of it where there are
-    more than 100,000 samples.
+    more than 100,000 samples. What grows with the data set (paths, places, targets, decoded images)
+    is in memory once for all ranks of a machine and their workers; a data factory and the hub's
+    library hold what they hold in each rank.
 
     Args:
         settings: the data section of the recipe.
@@ -239,10 +246,29 @@ def open_data(
         seed: fixes orders, augmentation and subsets.
         reporter: where the progress of reading goes.
         given: the training and the test data set, or loaders; None: the source says which.
+        ranks: the processes of the job, all of which open the data; None: this one alone.
 
     Raises:
         InputError: when the source is missing, unreadable, or does not fit the settings.
     """
+    ranks = ranks or alone()
+    several = ranks.size > 1 or settings.workers > 0
+    common = several and POSSIBLE and given is None and not of_each_process(settings.source)
+    opened = partial(_opened, settings, task, seed, reporter, given, common)
+    if not common:
+        return opened()
+    return one_copy(opened()) if ranks.size == 1 else of_machine(ranks, opened)
+
+
+def _opened(
+    settings: DataSettings,
+    task: str,
+    seed: int,
+    reporter: Reporter,
+    given: tuple[Any, Any] | None,
+    common: bool,
+) -> Data:
+    """Open the data in this process; arguments are those of :func:`open_data`."""
     source = find_source(settings, task, reporter, given)
     if source.kind == "nest":
         return _structured(source, settings, seed)
@@ -250,7 +276,7 @@ def open_data(
     check_source(source, settings, task)
     form = decide_form(source, settings, reporter)
     augmentation = Augmentation(frozenset(settings.augment), settings.crop_padding)
-    train, test = _settled(source, form, settings, augmentation, seed, reporter)
+    train, test = _settled(source, form, settings, augmentation, seed, reporter, common)
     names = source.class_names
     return Data(
         train=train,
@@ -278,6 +304,7 @@ def _settled(
     augmentation: Augmentation,
     seed: int,
     reporter: Reporter,
+    common: bool,
 ) -> tuple[Samples, Samples]:
     """Return both splits ready; the cache of the second gets what the first one leaves."""
     rules = Rules(
@@ -287,7 +314,8 @@ def _settled(
         classed=source.train.classed,
         workers=settings.workers,
         cacheable=not augmentation.resizes,
-        budget=_budget(source),
+        budget=_budget(source) // (1 if common else on_this_machine()),
+        common=common,
     )
     train = settle(source.train, form, "train", rules, reporter)
     left = rules.budget - (len(train) * form.bytes if train.cache is not None else 0)
@@ -296,10 +324,10 @@ def _settled(
 
 
 def _budget(source: Source) -> int:
-    """Return how many bytes of decoded images this process may keep."""
+    """Return how many bytes of decoded images may be kept on this machine."""
     budget = int(available_memory() * CACHE_SHARE)
     large = len(source.train.targets) + len(source.test.targets) > LARGE
-    return (min(budget, LARGE_CACHE) if large else budget) // on_this_machine()
+    return min(budget, LARGE_CACHE) if large else budget
 
 
 def _structured(source: Source, settings: DataSettings, seed: int) -> Data:

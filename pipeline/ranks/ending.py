@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .environment import attempt, rank_here
-from .voice import tell, where_it_logs
+from .voice import tell, where_it_logs, works
 
 _CONNECT = timedelta(seconds=5)
 _COURTESY_S = 2.0
@@ -100,7 +100,7 @@ def end(code: int, line: str, *, lost: bool = False, about: int | None = None) -
             LOST,
             f"error: another rank is gone without a word, as rank {rank} sees: {line}",
         )
-    named = f"rank {rank}: " if rank and not lost and about is None else ""
+    named = f"rank {rank}: " if (rank or works()) and not lost and about is None else ""
     log = where_it_logs(rank if about is None else about)
     tell(f"wfpipe: {named}{line}" + (f"; its log is {log}" if log is not None else ""))
     if END_FILE in os.environ:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 
 def many() -> bool:
@@ -23,6 +24,16 @@ def started() -> int:
 def on_this_machine() -> int:
     """Return how many processes of the job share this machine and its memory."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def first_on_machine() -> bool:
+    """Tell whether this process is the first of its job on this machine."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
+def machine() -> str:
+    """Return what tells this machine from the others of the job."""
+    return os.environ.get("GROUP_RANK") or socket.gethostname()
 
 
 def attempt() -> int:

@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from .ending import END_FILE, LOST
+from .lifeline import STARTER
 
 _GRACE_S = 10
 """Seconds between the end of one rank and the killing of others that do not heed SIGTERM."""
@@ -47,9 +49,11 @@ def launch(
             logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_GRACE_S))
-    with tempfile.TemporaryDirectory(prefix="wfpipe-ranks-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="wfpipe-ranks-", ignore_cleanup_errors=True) as folder,
+        _environment({END_FILE: f"{folder}/end", STARTER: str(os.getpid())}),
+    ):
         told = Path(folder, "end")
-        os.environ[END_FILE] = str(told)
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -68,6 +72,20 @@ def launch(
             rank, failure = error.get_first_failure()
             return _outcome(rank, failure.exitcode, told)
     return Outcome(0)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started in the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _outcome(rank: int, code: int, told: Path) -> Outcome:

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 
+STARTER = "WFPIPE_STARTER"
+"""Names the process that started the ranks: a rank with another parent has lost it already."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LOOK_EVERY_S = 1.0
 
@@ -20,7 +22,8 @@ def end_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    threading.Thread(target=_watch, args=[os.getppid()], daemon=True).start()
+    starter = int(os.environ.get(STARTER, os.getppid()))
+    threading.Thread(target=_watch, args=[starter], daemon=True).start()
 
 
 def _watch(parent: int) -> None:

@@ -24,6 +24,7 @@ class _Output:
         self.terminal: int | None = None
         self.log: Path | None = None
         self.folder: Path | None = None
+        self.works = False
 
 
 _HERE = _Output()
@@ -69,6 +70,16 @@ def move_log(folder: Path, rank: int) -> None:
     _redirect(handle)
     _HERE.log.unlink(missing_ok=True)
     _HERE.log = wanted
+
+
+def work_begins() -> None:
+    """Note that all ranks have the same input: what fails from now on is the matter of one."""
+    _HERE.works = True
+
+
+def works() -> bool:
+    """Tell whether :func:`work_begins` was called."""
+    return _HERE.works
 
 
 def where_it_logs(rank: int) -> Path | None:

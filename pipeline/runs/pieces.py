@@ -69,8 +69,10 @@ def write_pieces(folder: Path, tensors: Mapping[str, Tensor], group: Any) -> dic
         InputError: naming the rank that could not write, and why.
     """
     from torch.distributed import get_rank
-    from torch.distributed.checkpoint import DefaultSavePlanner, HuggingFaceStorageWriter, save
     from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     planner = DefaultSavePlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
@@ -100,8 +102,10 @@ def read_pieces(folder: Path, files: Mapping[str, int], into: Mapping[str, Tenso
     there = {file.name: file.stat().st_size for file in folder.glob("*.safetensors")}
     if there != dict(files):
         raise ValueError(f"the files in {folder} are not those that were written")
-    from torch.distributed.checkpoint import DefaultLoadPlanner, HuggingFaceStorageReader, load
     from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
     reader = HuggingFaceStorageReader(str(folder))

@@ -23,6 +23,8 @@ from ...support.nests import each
 from ...support.progress import Reporter
 from ..pruning.choice.limits import bounds
 from ..pruning.tensors.layout import Layout
+from ..ranks.group import Ranks
+from ..ranks.start import join
 from ..recipe.pattern import CHANNEL, parse_pattern
 from ..recipe.recipe import Recipe
 from ..recipe.search import SearchSettings
@@ -47,6 +49,8 @@ def search(
 ) -> Search:
     """Find the best model that meets the targets of a recipe, and return all that was tried.
 
+    Every rank of a job calls it; each trial is a run on all of them.
+
     The search's folder has the dense network, ``search.json``, ``search.html`` and, once a model
     is chosen, its ``package.zip``; each trial is a run of its own below it.
 
@@ -61,8 +65,8 @@ def search(
         InputError: for input that cannot work, before anything is written.
         CheckFailed: when an exported file is not what a run made.
     """
-    targets, goal = find_targets(recipe), find_goal(recipe)
-    if not (resume or overwrite):
+    targets, goal, ranks = find_targets(recipe), find_goal(recipe), join()
+    if ranks.first and not (resume or overwrite):
         _check_free(directory)
     once = _WarnOnce(reporter)
     job = open_job(recipe, directory, once, resume=resume, overwrite=overwrite)
@@ -70,13 +74,13 @@ def search(
         check_kernels(job, "a target of time")
     limit = _limit(job)
     dense_stage(job)
-    if not resume:
+    if ranks.first and not resume:
         _clear(directory.path)
     found = _begun(job, targets, goal)
     way = _way(found, recipe, limit)
     found = found.model_copy(update={"varied": way.key})
     del job  # its network and data: each trial opens its own
-    return _Hunt(recipe, directory, way, once).run(found)
+    return _Hunt(recipe, directory, way, once, ranks).run(found)
 
 
 def find_targets(recipe: Recipe) -> Targets:
@@ -194,8 +198,8 @@ def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
         InputError: when the file is of another search.
     """
     path = job.directory.path / SEARCH_FILE
-    if path.exists():
-        found = read_search(path)
+    found = job.ranks.of_first(lambda: read_search(path) if path.exists() else None)
+    if found is not None:
         if found.recipe_digest != job.directory.stored_digest(job.recipe):
             raise InputError(f"{str(path)!r} is of another search: start again with --overwrite")
         return found
@@ -205,6 +209,9 @@ def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
             f"--max-accuracy-drop is for a share in percent, and {job.task.title} is none: take "
             "--max-metric-drop"
         )
+    latency = None
+    if targets.latency_ms is not None:
+        latency = job.ranks.of_first(lambda: dense_latency(job))
     return Search(
         schema="wfpipe-search/1",
         model=job.recipe.model.name,
@@ -216,7 +223,7 @@ def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
         dense_accuracy=dense.value if job.task.metric == ACCURACY else None,
         dense_score=dense,
         dense_bytes=deflated_bytes(job.directory.dense),
-        dense_latency_ms=None if targets.latency_ms is None else dense_latency(job),
+        dense_latency_ms=latency,
         test_samples=len(job.data.test),
         trials=[],
         finished=False,
@@ -266,12 +273,13 @@ def _way(found: Search, recipe: Recipe, limit: float) -> Way:
 
 @dataclass(frozen=True)
 class _Hunt:
-    """Runs the trials of a search; writes down each as it ends."""
+    """Runs the trials of a search; the first of the ranks writes down each as it ends."""
 
     recipe: Recipe
     directory: RunDirectory
     way: Way
     reporter: Reporter
+    ranks: Ranks
 
     def run(self, found: Search) -> Search:
         """Run trials until the way is at its end, or as many as the recipe allows."""
@@ -311,6 +319,7 @@ class _Hunt:
             metric=found.dense,
             reporter=self.reporter,
             what=what,
+            ranks=self.ranks,
         )
 
     def _guess(self, found: Search) -> str:
@@ -331,11 +340,15 @@ class _Hunt:
         return f"{trial.outcome}, {trial.reason}; {took}"
 
     def _write(self, found: Search) -> None:
+        if not self.ranks.first:
+            return
         write_text(self.directory.path / SEARCH_PAGE, render_front(found))
         write_json(self.directory.path / SEARCH_FILE, found.to_json())
 
     def _take(self, found: Search) -> None:
         """Put the package of the chosen trial into the search's folder."""
+        if not self.ranks.first:
+            return
         self.directory.package.unlink(missing_ok=True)
         if found.chosen is not None:
             chosen = trial_directory(self.directory.path, found.chosen)

@@ -18,6 +18,7 @@ from ...exporters.judging.gates import describe
 from ...exporters.judging.pick import order
 from ...exporters.measuring.macs import macs_by_weight
 from ...support.progress import Reporter, Silent, Task
+from ..ranks.group import Ranks, alone
 from ..recipe.recipe import Recipe
 from ..recipe.timeline import timeline
 from ..runs.directory import RunDirectory
@@ -51,8 +52,11 @@ def run_trial(
     metric: Score,
     reporter: Reporter,
     what: str,
+    ranks: Ranks | None = None,
 ) -> Trial:
     """Run a trial, or continue it where it was interrupted, and return what came of it.
+
+    Every rank runs it, and has what the first one found.
 
     Args:
         recipe: of the trial.
@@ -64,7 +68,9 @@ def run_trial(
         metric: that counts, of the dense model.
         reporter: gets one bar for the trial; its lines are for those who asked for more.
         what: name of the bar.
+        ranks: the processes of the job; None: this one alone.
     """
+    ranks = ranks or alone()
     steps, units = recipe.prune_steps, timeline(recipe.prune_steps, recipe.finetune.epochs)
     begin = monotonic()
     base: dict[str, Any] = {"number": number, "folder": directory.path.name, "value": value}
@@ -76,19 +82,33 @@ def run_trial(
             if least is not None:
                 Watch(least, len(units), steps, sparser, metric).check(_past(history[1:], metric))
 
+        begun = ranks.of_first(directory.recipe.exists)
         try:
-            report = prune_and_export(
-                recipe, directory, _Inside(reporter, bar), resume=directory.recipe.exists(),
-                watch=watch,
-            )  # fmt: skip
-            found = {**_of_report(report), "macs": _macs_left(report, directory.dense)}
-        except Hopeless as error:
-            found = _of_log(read_log(directory.path), str(error))
-        except OutOfReach as error:
-            found = {"outcome": "unreachable", "accurate": False, "reason": str(error),
-                     "highest": error.highest}  # fmt: skip
+            ended: Report | Hopeless | OutOfReach = prune_and_export(
+                recipe, directory, _Inside(reporter, bar), resume=begun, watch=watch
+            )
+        except (Hopeless, OutOfReach) as error:
+            ended = error
         bar.at(len(units) + 1, "")
-    return Trial(**base, **found, seconds=round(monotonic() - begin, 1))
+
+    def trial() -> Trial:
+        return Trial(**base, **_found(ended, directory), seconds=round(monotonic() - begin, 1))
+
+    return ranks.of_first(trial)
+
+
+def _found(ended: Report | Hopeless | OutOfReach, directory: RunDirectory) -> dict[str, Any]:
+    """Return what a search remembers of a trial that ended so."""
+    if isinstance(ended, Hopeless):
+        return _of_log(read_log(directory.path), str(ended))
+    if isinstance(ended, OutOfReach):
+        return {
+            "outcome": "unreachable",
+            "accurate": False,
+            "reason": str(ended),
+            "highest": ended.highest,
+        }
+    return {**_of_report(ended), "macs": _macs_left(ended, directory.dense)}
 
 
 def past(directory: RunDirectory, metric: Score) -> Past:

@@ -81,7 +81,7 @@ def latency_stage(job: Job) -> None:
     if target is None:
         return
     if job.state.plan is None and job.state.done == 0:
-        plan = job.ranks.of_first(lambda: _plan(job, target))
+        plan = _planned(job, target)
         job.state.plan = plan.to_dict()
         job.save()
     else:
@@ -98,6 +98,21 @@ def latency_stage(job: Job) -> None:
         f"sparsity {100 * total_sparsity(plan, job.collector):.2f} %, predicted loss "
         f"{plan.loss:+.3g} nats"
     )
+
+
+def _planned(job: Job, target: float) -> LatencyPlan:
+    """Return the plan that the first of the ranks makes, and raise in all where there is none."""
+
+    def attempt() -> LatencyPlan | tuple[str, float]:
+        try:
+            return _plan(job, target)
+        except OutOfReach as error:
+            return str(error), error.highest
+
+    found = job.ranks.of_first(attempt)
+    if isinstance(found, tuple):
+        raise OutOfReach(*found)
+    return found
 
 
 def _plan(job: Job, target: float) -> LatencyPlan:

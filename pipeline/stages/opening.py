@@ -25,6 +25,7 @@ from ..data.source import Data, open_data
 from ..ranks.group import Ranks, alone
 from ..ranks.saving import save_together
 from ..ranks.start import join
+from ..ranks.voice import work_begins
 from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
 from ..recipe.task import CLASSIFICATION
@@ -114,7 +115,7 @@ def open_parts(
     placement = place(recipe.run.device, recipe.finetune.precision)
     given = given or Given()
     task = given.task or open_task(recipe.task)
-    data = open_recipe_data(recipe, reporter, given.data)
+    data = open_recipe_data(recipe, reporter, given.data, ranks)
     module = take_nests(_open_model(recipe, data, reporter, given.model))
     data = match_channels(module, data, reporter)
     outputs = check_outputs(module, data, task, training=recipe.finetune.epochs > 0)
@@ -193,6 +194,7 @@ def open_job(
         units = len(timeline(recipe.prune_steps, recipe.finetune.epochs))
         check_state(state, directory.checkpoint, module, weights, units)
     _check_alike(ranks, fresh)
+    work_begins()
     return Job(**vars(parts), recipe=recipe, directory=directory, state=state, reporter=reporter,
                begun=resume, ranks=ranks)  # fmt: skip
 
@@ -228,11 +230,16 @@ def _announce_refit(setup: Setup, reporter: Reporter) -> None:
 
 
 def open_recipe_data(
-    recipe: Recipe, reporter: Reporter, given: tuple[Any, Any] | None = None
+    recipe: Recipe,
+    reporter: Reporter,
+    given: tuple[Any, Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> Data:
     """Open the data of a recipe, or those that are given, for its task."""
-    kind, seed = recipe.task.kind, recipe.run.seed
-    return open_data(recipe.data, task=kind, seed=seed, reporter=reporter, given=given)
+    return open_data(
+        recipe.data, task=recipe.task.kind, seed=recipe.run.seed, reporter=reporter, given=given,
+        ranks=ranks,
+    )  # fmt: skip
 
 
 def check_outputs(module: nn.Module, data: Data, task: Task, *, training: bool) -> Nest:

@@ -14,9 +14,13 @@ from torch import Tensor, nn
 from ...support.nests import Nest
 from ...support.nests import samples as count_samples
 from ..data.randomness import stream
-from ..pruning.refit.equations import Equations
+from ..pruning.refit.equations import Equations, Fit
 from ..pruning.refit.ridge import RIDGE, choose_share, ridge
 from ..pruning.refit.rows import fit_rows
+from ..pruning.tensors.reduction import Reduction, agreed
+from ..ranks.group import Ranks, alone
+from ..ranks.sums import Sums
+from ..ranks.traffic import Traffic, rows_of
 from .refit_graph import State, all_values
 from .refit_layers import Fitted
 from .refit_pairs import Captured
@@ -63,8 +67,8 @@ class Refitter:
         return [layer.weight for layer in self._network.layers]
 
     def kept(self, plan: RefitPlan) -> int:
-        """Return the most bytes of tensors that are kept between two layers."""
-        return self._network.kept(plan.batches, plan.budget)
+        """Return the most bytes of tensors that a rank keeps between two layers."""
+        return self._network.kept(-(-plan.batches // plan.ranks), plan.budget)
 
     @torch.no_grad()
     def remember(self) -> None:
@@ -82,58 +86,90 @@ class Refitter:
         seed: int,
         budget: int,
         on_layer: Callable[[], None] = lambda: None,
+        ranks: Ranks | None = None,
     ) -> None:
         """Fit all layers; the values of the network are changed.
 
+        Several ranks sum up their shares of the samples, and solve for a share of the rows each.
+
         Args:
             masks: True = kept, by the name of the weight; a weight without a mask is dense.
-            batches: inputs.
+            batches: inputs; of several ranks, this one's of all batches in a row.
             positions: most positions of a sample that are used in each layer; of grouped
                 convolutions fewer, where that is enough.
             seed: fixes which.
             budget: bytes of tensors between layers that may be kept.
             on_layer: called after each layer.
+            ranks: those that have the same network; None: this process alone.
 
         Raises:
             RefitError: when a layer's equations cannot be solved.
         """
-        samples, seen = sum(map(count_samples, batches)), round(_SEEN * len(batches))
+        ranks = ranks or alone()
+        counts = ranks.gather(len(batches))
+        samples = sum(ranks.gather(sum(map(count_samples, batches))))
+        mine = range(sum(counts[: ranks.rank]), sum(counts[: ranks.rank + 1]))
         for number, (layer, pairs) in enumerate(self._network.pairs(batches, budget)):
-            generator = torch.Generator().manual_seed(stream(seed, "positions", number))
             state = all_values(self._module)
             weight = state[layer.weight]
-            count = _enough(weight, layer, positions, samples)
-            inputs = as_rows(weight, layer.geometry).shape[2]
-            scarce = layer.geometry.groups == 1 and samples < _SCARCE * inputs
-            found = _sum_up(layer, pairs, weight, count, generator, seen if scarce else 0)
-            _fit(layer, *found, state, self.dense[layer.weight], masks.get(layer.weight))
+            groups, outputs, inputs = as_rows(weight, layer.geometry).shape
+            count = _enough(layer, inputs, positions, samples)
+            name = stream(seed, "positions", number)
+            rows = (
+                layer_rows(weight, layer.geometry, x, y, count, _generator(name, batch))
+                for batch, (x, y) in zip(mine, pairs, strict=True)
+            )
+            equations = Equations(groups, inputs, outputs, weight.device)
+            scarce = groups == 1 and samples < _SCARCE * inputs
+            seen = round(_SEEN * sum(counts)) if scarce else 0
+            found = _sum_up(equations, rows, mine, seen, Sums(ranks, Traffic()))
+            mask = masks.get(layer.weight)
+            _fit(layer, *found, state, self.dense[layer.weight], mask, ranks)
             on_layer()
 
 
-def _enough(weight: Tensor, layer: Fitted, positions: int, samples: int) -> int:
+def _enough(layer: Fitted, inputs: int, positions: int, samples: int) -> int:
     """Return the positions of a sample that a layer needs; a depthwise one needs few."""
     if layer.geometry.groups == 1:
         return positions
-    return min(positions, -(-_ROWS * as_rows(weight, layer.geometry).shape[2] // samples))
+    return min(positions, -(-_ROWS * inputs // samples))
+
+
+def _generator(name: int, batch: int) -> torch.Generator:
+    """Return what draws the positions of a batch, whoever has it."""
+    return torch.Generator().manual_seed(stream(name, batch))
 
 
 def _sum_up(
-    layer: Fitted, pairs: Iterable[tuple[Tensor, Tensor]], weight: Tensor, positions: int,
-    generator: torch.Generator, seen: int,
+    equations: Equations, rows: Iterable[tuple[Tensor, Tensor]], batches: range, seen: int,
+    sums: Reduction,
 ) -> tuple[Equations, Equations | None]:  # fmt: skip
-    """Return the sums over all batches and, where ``seen`` is not 0, over so many of the first."""
-    groups, outputs, inputs = as_rows(weight, layer.geometry).shape
-    equations, part = Equations(groups, inputs, outputs, weight.device), None
-    for number, (x, y) in enumerate(pairs):
+    """Return the sums over all batches and, where ``seen`` is not 0, over so many of the first.
+
+    Args:
+        equations: takes the sums.
+        rows: inputs and outputs of each batch of this rank.
+        batches: their numbers among those of all ranks.
+        seen: how many of all are the first.
+        sums: over the ranks.
+    """
+    part = None
+    for number, (X, Y) in zip(batches, rows, strict=True):
+        if number == batches.start:
+            equations.begin(None if number else (X, Y), sums)
         if number == seen and seen:
             part = equations.copied()
-        equations.add(*layer_rows(weight, layer.geometry, x, y, positions, generator))
-    return equations, part
+        equations.add(X, Y)
+    if not batches:
+        equations.begin(None, sums)
+    if seen and part is None:
+        part = equations.copied()
+    return equations.summed(sums), part and part.summed(sums)
 
 
 def _fit(
     layer: Fitted, equations: Equations, part: Equations | None, state: State, dense: Tensor,
-    mask: Tensor | None,
+    mask: Tensor | None, ranks: Ranks,
 ) -> None:  # fmt: skip
     """Fit one layer and put it in force.
 
@@ -145,24 +181,48 @@ def _fit(
     keep = torch.ones_like(w, dtype=torch.bool) if mask is None else as_rows(mask, layer.geometry)
     fit = equations.fit_with_constant() if layer.has_constant else equations.fit()
     share, now = RIDGE, w.to(torch.float64)
+    every = torch.ones_like(keep[:, :, 0])
     if part is not None:
-        aim = fit.A[0] @ as_rows(dense, layer.geometry)[0].to(torch.float64).mT
-        now = fit_rows(fit.A[0], aim, now[0], keep[0], float(ridge(fit.A)[0]))[None]
-        share = choose_share(part, equations.since(part), now[0], keep[0], layer.has_constant)
-    fitted = w.to(torch.float64)
-    known = _reached(fit.b) if layer.norm is not None else torch.ones_like(keep[:, :, 0])
-    rho = ridge(fit.A, share)
-    for group in range(len(w)):
-        rows = known[group]
-        if not bool(rows.any()):
-            continue
-        fitted[group, rows] = fit_rows(
-            fit.A[group], fit.b[group][:, rows], now[group, rows], keep[group, rows],
-            float(rho[group]),
-        )  # fmt: skip
+        aim = fit.A @ as_rows(dense, layer.geometry).to(torch.float64).mT
+        now = _solved(Fit(fit.A, aim), now, keep, every, ridge(fit.A), ranks)
+        rest = equations.since(part)
+        share = choose_share(part, rest, now[0], keep[0], layer.has_constant)
+        share = ranks.gather(share)[0]
+    known = _reached(fit.b) if layer.norm is not None else every
+    fitted = _solved(fit, now, keep, known, ridge(fit.A, share), ranks)
+    fitted = torch.where(known[:, :, None], fitted, w.to(torch.float64))
     weight.copy_(from_rows(fitted, weight, layer.geometry))
     if layer.has_constant:
         _set_constant(layer, state, equations.constant(fitted), known)
+
+
+def _solved(
+    fit: Fit, now: Tensor, keep: Tensor, known: Tensor, rho: Tensor, ranks: Ranks
+) -> Tensor:
+    """Return the rows of all groups by least squares, solved for a share on each of the ranks.
+
+    Args:
+        fit: A and b of each group.
+        now: what the ridge pulls towards, ``Float64[groups, o, k]``.
+        keep: ``Bool[groups, o, k]``.
+        known: the rows to solve for, ``Bool[groups, o]``; others are as they are.
+        rho: of each group, ``Float64[groups]``.
+        ranks: have the same of all of these.
+    """
+    axis = 1 if len(now) == 1 else 0
+    span = rows_of(now.shape[axis], ranks.size, ranks.rank)
+    mine = torch.zeros_like(known)
+    mine.narrow(axis, span.start, len(span)).fill_(True)
+    fitted = now.clone()
+    with agreed(Sums(ranks, Traffic())):
+        for group in torch.nonzero((mine & known).any(1))[:, 0].tolist():
+            rows = mine[group] & known[group]
+            fitted[group, rows] = fit_rows(
+                fit.A[group], fit.b[group][:, rows], now[group, rows], keep[group, rows],
+                float(rho[group]),
+            )  # fmt: skip
+    part = fitted.narrow(axis, span.start, len(span)).contiguous()
+    return torch.cat(ranks.exchange([part] * ranks.size), dim=axis)
 
 
 def _reached(b: Tensor) -> Tensor:

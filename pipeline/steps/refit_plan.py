@@ -28,23 +28,35 @@ class RefitPlan:
         batch: samples that pass through the network together.
         batches: their number.
         positions: most positions of a sample that are used in each layer.
-        budget: bytes of tensors between the layers that may be kept.
+        budget: bytes of tensors between the layers that each rank may keep.
+        ranks: among which batches are shared out.
     """
 
     batch: int
     batches: int
     positions: int
     budget: int
+    ranks: int = 1
 
     def inputs(
-        self, data: Data, settings: PruneSettings, place: Placement, draw: int, count: int
+        self,
+        data: Data,
+        settings: PruneSettings,
+        place: Placement,
+        draw: int,
+        count: int,
+        only: range | None = None,
     ) -> Iterator[Nest]:
-        """Yield batches of training samples; none of the held-back samples is among them."""
+        """Yield batches of training samples; none of the held-back samples is among them.
+
+        Of ``count`` batches those whose numbers are in ``only`` are given.
+        """
         found = data.fisher_batches(
             draw=draw,
             count=count,
             batch=self.batch,
             leave_out=held_back_count(settings, data),
+            only=only,
         )
         for inputs, _ in found:
             yield place.tensor(inputs)
@@ -69,17 +81,20 @@ class RefitPlan:
         )
 
 
-def plan_refit(settings: PruneSettings, data: Data, values: int, budget: int) -> RefitPlan:
+def plan_refit(
+    settings: PruneSettings, data: Data, values: int, budget: int, ranks: int = 1
+) -> RefitPlan:
     """Choose the batches: all of one size, as the network is captured for one.
 
     Args:
         settings: say how many samples are wanted.
         data: has the training samples.
         values: numbers in one sample.
-        budget: bytes that may be kept.
+        budget: bytes that each rank may keep.
+        ranks: their number.
     """
     samples = min(settings.refit_samples, len(data.train) - held_back_count(settings, data))
     most = max(1, min(_BATCH, _BATCH_VALUES // values, samples))
     whole = [size for size in range(most, most // 2, -1) if samples % size == 0]
     batch = whole[0] if whole else most
-    return RefitPlan(batch, samples // batch, settings.refit_positions, budget)
+    return RefitPlan(batch, samples // batch, settings.refit_positions, budget, ranks)

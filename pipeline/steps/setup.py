@@ -35,6 +35,7 @@ from ..pruning.tensors.prunables import (
     sort_weights,
 )
 from ..pruning.tensors.uses import Uses
+from ..ranks.environment import on_this_machine
 from ..ranks.group import Ranks, alone
 from ..recipe.prune import PruneSettings
 from ..runs.device import Placement
@@ -144,7 +145,7 @@ def set_up(
         InputError: when limits contradict each other, or the memory does not suffice.
     """
     if channels is not None:
-        return _for_channels(module, weights, data, settings, placement, channels)
+        return _for_channels(module, weights, data, settings, placement, channels, ranks or alone())
     layout = Layout(weights)
     axes = input_axes(module, weights, _uses_of_own(module, weights, data, placement))
     method = _method(module, weights, data, settings, placement)
@@ -163,7 +164,7 @@ def set_up(
     ranks = ranks or alone()
     sharing = share_columns(ranks, layout, axes, method, settings.gradients)
     plan = plan_bank(settings, method, layout, placement, folder, sharing)
-    refitting = _refitting(module, weights, data, settings, placement)
+    refitting = _refitting(module, weights, data, settings, placement, ranks)
     return Setup(method, axes, plan, *refitting, sharing=sharing)
 
 
@@ -174,6 +175,7 @@ def _for_channels(
     settings: PruneSettings,
     placement: Placement,
     channels: Channels,
+    ranks: Ranks,
 ) -> Setup:
     """Return the setup of whole channels, once their target proves one that can be met."""
     key = "sparsity" if settings.sparsity is not None else "max_macs"
@@ -181,7 +183,7 @@ def _for_channels(
     channels.check_target(module, settings.final_sparsity, what)
     method = Method(criterion=settings.criterion, update="none")
     axes = input_axes(module, [name for name in find_prunables(module) if name in weights])
-    refit, refitter = _refitting(module, weights, data, settings, placement)
+    refit, refitter = _refitting(module, weights, data, settings, placement, ranks)
     return Setup(method, axes, None, refit, refitter, channels)
 
 
@@ -191,12 +193,15 @@ def _refitting(
     data: Data,
     settings: PruneSettings,
     placement: Placement,
+    ranks: Ranks,
 ) -> tuple[RefitPlan | None, Refitter | None]:
     """Return what refits take, and what does them; None where the recipe wants none."""
     if settings.update != "refit":
         return None, None
-    values = math.prod(data.preprocessing.shape)
-    refit = plan_refit(settings, data, values, budget(settings, placement))
+    values, room = math.prod(data.preprocessing.shape), budget(settings, placement)
+    if placement.device.type == "cpu":
+        room //= on_this_machine()
+    refit = plan_refit(settings, data, values, room, ranks.size)
     example = next(refit.inputs(data, settings, placement, draw=0, count=1))
     return refit, Refitter(module, example, also=weights)
 

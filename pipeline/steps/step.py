@@ -10,13 +10,11 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
+from torch import Tensor
 
 from ...support.errors import InputError
 from ...support.progress import Reporter, Task
 from ..data.randomness import stream
-from ..data.source import Data
 from ..pruning.criteria.criterion import Fisher
 from ..pruning.criteria.registry import CRITERIA
 from ..pruning.gradients.evidence import Evidence
@@ -25,14 +23,12 @@ from ..pruning.tensors.layout import Layout
 from ..pruning.tensors.masks import mask_weights
 from ..pruning.tensors.schedule import substeps
 from ..pruning.tuning import choose, neighbours
-from ..runs.device import Placement
+from ..ranks.traffic import rows_of
 from .collect import Collector
 from .correction import correct
 from .held_back_loss import HeldBack, write_back
+from .refresh_batchnorm import refresh_batchnorm
 from .setup import Setup
-
-_REFRESH_SAMPLES = 2048
-"""Training samples whose activations give new batch-norm statistics: a heuristic."""
 
 
 @dataclass
@@ -151,34 +147,27 @@ class PruneStep:
                 draw = self._index * settings.recompute + number
                 try:
                     keep = self._take(keep, path, number, draw, task)
-                    self._by_first(partial(self._refit, keep, draw, task))
+                    self._refit(keep, draw, task)
                 except (ArithmeticError, ValueError) as error:
                     raise InputError(f"{what} failed: {error}") from error
         new = {name: mask.clone() for name, mask in self._layout.split(keep).items()}
         mask_weights(self._weights, new)
-        self._by_first(partial(self._finish, what, new))
+        self._correct(f"{what}: correction", new)
+        if settings.refresh_batchnorm:
+            collector = self._collector
+            refresh_batchnorm(
+                collector.module, collector.data, collector.placement, collector.ranks
+            )
         with log.timing("measuring"):
             log.after = self._held_back.loss()
         return new, log
 
-    def _by_first(self, work: Callable[[], None]) -> None:
-        """Let the first of the ranks change the network by a refit or the like, for all of them."""
-        ranks, settings = self._collector.ranks, self._settings
-        changes = self._setup.refitter is not None or settings.refresh_batchnorm
-        if ranks.first or not changes:
-            work()
-        if changes:
-            ranks.wait()
+    def _alike(self) -> None:
+        """Give every rank what the first has in its network, to the bit."""
+        ranks = self._collector.ranks
+        if ranks.size > 1:
             for value in self._collector.module.state_dict().values():
                 ranks.copy_from(value)
-
-    def _finish(self, what: str, masks: Mapping[str, Tensor]) -> None:
-        """Correct, and take new statistics, where the recipe wants it."""
-        self._correct(f"{what}: correction", masks)
-        if self._settings.refresh_batchnorm:
-            refresh_batchnorm(
-                self._collector.module, self._collector.data, self._collector.placement
-            )
 
     def _take(self, keep: Tensor, path: list[float], number: int, draw: int, task: Task) -> Tensor:
         """Measure, choose and update in sub-step ``number``; return the new mask, ``Bool[d]``."""
@@ -239,10 +228,12 @@ class PruneStep:
         plan, refitter, gatherer = self._setup.refit, self._setup.refitter, self._collector
         if plan is None or refitter is None:
             return
+        ranks = gatherer.ranks
         with self._log.timing("refit"):
             inputs = plan.inputs(
-                gatherer.data, self._settings, gatherer.placement, draw, plan.batches
-            )
+                gatherer.data, self._settings, gatherer.placement, draw, plan.batches,
+                only=rows_of(plan.batches, ranks.size, ranks.rank),
+            )  # fmt: skip
             refitter.run(
                 self._layout.split(keep),
                 list(inputs),
@@ -250,17 +241,30 @@ class PruneStep:
                 seed=stream(gatherer.data.seed, "refit", draw),
                 budget=plan.budget,
                 on_layer=task.advance,
+                ranks=ranks,
             )
+            self._alike()
 
     def _correct(self, what: str, masks: Mapping[str, Tensor]) -> None:
         """Let parameters learn the dense network's outputs end to end, where the recipe wants it.
 
-        It comes after the last refit, as another one would undo it.
+        It comes after the last refit, as another one would undo it. The first of the ranks does it
+        for all of them: Adam makes much of differences that the order of sums makes.
         """
+        if self._setup.refitter is None or not self._settings.correction_steps:
+            return
+        ranks = self._collector.ranks
+        if ranks.first:
+            self._corrected(what, masks)
+        ranks.wait()
+        self._alike()
+
+    def _corrected(self, what: str, masks: Mapping[str, Tensor]) -> None:
+        """Do it in this process."""
         plan, refitter, gatherer = self._setup.refit, self._setup.refitter, self._collector
         steps = self._settings.correction_steps
-        if plan is None or refitter is None or not steps:
-            return
+        assert plan is not None
+        assert refitter is not None
         inputs = partial(
             plan.inputs, gatherer.data, self._settings, gatherer.placement, self._index, steps
         )
@@ -335,11 +339,3 @@ class PruneStep:
         method = self._setup.method
         progress = min(1.0, sparsity / self._settings.final_sparsity)
         return replace(method, limits=method.limits.part_way(progress), fisher=fisher)
-
-
-def refresh_batchnorm(module: nn.Module, data: Data, placement: Placement) -> None:
-    """Re-estimate batch-norm statistics on training samples without augmentation."""
-    batch = min(128, len(data.train))
-    count = max(1, min(_REFRESH_SAMPLES, len(data.train)) // batch)
-    batches = data.fisher_batches(draw=0, count=count, batch=batch)
-    update_bn((placement.tensor(x) for x, _ in batches), module)

@@ -88,8 +88,8 @@ def train_epoch(
 ) -> EpochResult:
     """Train for one pass over ``batches``; pruned weights stay zero after every step.
 
-    The masks are enforced on gradients before each optimizer step and on weights and optimizer
-    state after it. Several ranks share each batch, and take the steps that one process takes.
+    Masks are enforced on gradients before each optimizer step, on weights and optimizer state after
+    it. Several ranks share each batch, and take the steps that one process takes.
 
     Args:
         module: the network, the same on every rank.
@@ -111,10 +111,9 @@ def train_epoch(
     Raises:
         InputError: when the loss is not finite, naming the step, the learning rate and remedies.
     """
-    ranks, within = ranks or alone(), within or Within()
-    lr = _rate(settings, span, max(0, within.batches - 1))
-    clock, sync = _Waiting(), settings.sync_batchnorm
-    with replica(module, ranks, sync) if shards is None else shards.replica(sync) as copy:
+    ranks, within, clock = ranks or alone(), within or Within(), _Waiting()
+    lr, sync = _rate(settings, span, max(0, within.batches - 1)), settings.sync_batchnorm
+    with shards.replica(sync) if shards else replica(module, ranks, sync) as copy:
         copy.network.train()
         weights, masks = copy.prunables(weights, masks)
         for batch, share in clock.watch(_mine(batches, ranks, within.batches)):
@@ -172,8 +171,8 @@ def _gradients(
         The sum of the losses of the whole batch.
     """
     ranks, summed = copy.ranks, 0.0
-    copy.norms.counts = share.mine > 0
     count = max(1, min(settings.accumulate, share.whole // ranks.size))
+    copy.norms.begin(counts=share.mine > 0, fewest=share.whole // ranks.size // count)
     inputs, targets = placement.tensor(batch[0]), placement.targets(batch[1])
     pieces = _pieces(inputs, targets, count)
     for number, (x, y) in enumerate(pieces, start=1):

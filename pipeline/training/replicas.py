@@ -53,10 +53,10 @@ def replica(module: nn.Module, ranks: Ranks, sync_batchnorm: bool) -> Iterator[R
         module: the network; rank 0's values are given to all.
         ranks: the processes.
         sync_batchnorm: whether batch norm sees the samples of all ranks. Else it sees this rank's,
-            and rank 0's running statistics count.
+            and rank 0's running statistics count; of a batch that leaves a rank one sample or none
+            it sees the whole.
     """
-    norms = synchronised(module, ranks) if sync_batchnorm else nullcontext(Synchronised(ranks))
-    with norms as state:
+    with synchronised(module, ranks, always=sync_batchnorm) as state:
         if ranks.size == 1:
             yield Replica(module, state)
             return

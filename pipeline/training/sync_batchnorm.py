@@ -13,26 +13,47 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..ranks.group import Ranks
 
+_ENOUGH = 2
+"""Samples from which a batch norm can take a variance."""
+
 
 class Synchronised:
-    """The batch norms of a network while it trains; ``counts`` tells whether this rank's samples
-    are part of the batch, or stand in where it has none.
+    """The batch norms of a network while it trains.
+
+    Args:
+        ranks: the processes.
+        always: whether each sees the samples of all ranks, however many this one has.
+
+    ``counts`` tells whether this rank's samples are part of the batch, or stand in where it has
+    none, and ``on`` whether batch norms see those of all ranks now.
     """
 
-    def __init__(self, ranks: Ranks) -> None:
-        self.ranks, self.counts = ranks, True
+    def __init__(self, ranks: Ranks, always: bool = True) -> None:
+        self.ranks, self.always = ranks, always
+        self.counts = self.on = True
+
+    def begin(self, *, counts: bool, fewest: int) -> None:
+        """Take the next batch.
+
+        Args:
+            counts: whether this rank's samples are part of it.
+            fewest: samples that the rank with the fewest sees at a time: one alone has no variance.
+        """
+        self.counts, self.on = counts, self.always or fewest < _ENOUGH
 
 
 @contextmanager
-def synchronised(module: nn.Module, ranks: Ranks) -> Iterator[Synchronised]:
+def synchronised(module: nn.Module, ranks: Ranks, *, always: bool = True) -> Iterator[Synchronised]:
     """Let batch norms in training mode take mean and variance over the samples of all ranks.
+
+    With ``always`` False they do so in batches of which a rank would see fewer than two samples.
 
     What a rank computes is what one process would for the whole batch, forward, backward and in
     the running statistics, but for the order of sums. The classes of the modules stay, so that
     whatever looks at them finds what it knows.
     """
     found = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    state = Synchronised(ranks)
+    state = Synchronised(ranks, always)
     try:
         if ranks.size > 1:
             for layer in found:
@@ -57,7 +78,7 @@ class _Sum(torch.autograd.Function):
 
 
 def _forward(layer: _BatchNorm, plain: Any, state: Synchronised, x: Tensor) -> Tensor:
-    if not (layer.training or layer.running_mean is None):
+    if not (state.on and (layer.training or layer.running_mean is None)):
         return plain(x)  # type: ignore[no-any-return]
     others = [dim for dim in range(x.dim()) if dim != 1]
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -1,11 +1,16 @@
 """Jobs on several ranks that are killed at random moments, continued, and compared to the bit.
 
-    python -m wfpipe.tests.chaos.chaos --minutes 30 --ranks 2 --seed 0
+    python -m wfpipe.tests.chaos.chaos --kills 200 --ranks 2 --seed 0
+    python -m wfpipe.tests.chaos.chaos --scenario full-disk
 
-Each trial kills a random rank, or the process that started them, by SIGKILL, one to three times at
-random moments, continues with ``--resume`` after each, and compares what is left with a run that
-nobody disturbed. It prints a line for each trial and ends with ``figure: SHARE`` of those that came
-out the same.
+A random rank, or the process that started them, is killed by SIGKILL: most jobs several times, as
+they go on, at moments that are drawn over all stages, so that short ones are met as often as long
+ones. Then the job is continued to its end and compared with one that nobody disturbed. The table
+counts kills by stage and victim; the figure is the share of jobs that came out the same.
+
+Processes are forks of one that has imported what they need; with ``--installed`` they are those of
+the installed program, at four times the cost. The other scenarios disturb one job in another way
+each: see scenarios.py.
 """
 
 from __future__ import annotations
@@ -14,137 +19,130 @@ import argparse
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-JOB = [
-    "prune-and-export", "--device", "cpu", "--epochs", "3", "--set", "prune.steps=2",
-    "--set", "prune.gradients=32", "--set", "data.limit_train=400", "--set",
-    "data.limit_test=200", "--set", "export.variants=[]", "--set", "validate.batches=1",
-    "--set", "validate.threads=1", "--set", "run.save_minutes=0.002",
-]  # fmt: skip
-RESULTS = ("pruned.safetensors", "masks.safetensors", "model.onnx", "dense.onnx")
-_END_S = 60.0
+from wfpipe.tests.chaos.jobs import JOB, STAGES, Begin, Forked, Installed, Started
+from wfpipe.tests.chaos.kills import Kill, Moment, Outcome, disturbed, durations, undisturbed
+from wfpipe.tests.chaos.scenarios import SCENARIOS
+from wfpipe.tests.cli.forked import Server
 
-Begin = Callable[[Sequence[str]], Any]
-"""Starts a command on ranks; what it returns has ``pid``, ``poll`` and ``communicate``."""
+_MOST_KILLS = 24
+"""Kills of one job at the most; a job that is done takes as long as several kills."""
 
 
-def trial(
-    begin: Begin, job: Sequence[str], run: Path, moments: Sequence[float], chance: random.Random
-) -> list[str]:
-    """Run a job to its end in ``run``, killing part of it at some moments; return who was killed.
+def forked(ranks: int, server: Server, environment: dict[str, str]) -> Begin:
+    """Return what begins jobs on so many ranks in forks of a server."""
 
-    Args:
-        begin: starts the job.
-        job: its arguments, without ``--out`` and ``--resume``.
-        run: the run directory.
-        moments: seconds after each start at which something is killed.
-        chance: chooses what.
+    def begin(arguments: Sequence[str]) -> Started:
+        run = server.start(
+            [*arguments, "--ranks", str(ranks)], Path.cwd(), environment,
+            entry="wfpipe.tests.chaos.forked_ranks:main",
+        )  # fmt: skip
+        return Forked(run, server.pid)
 
-    Raises:
-        AssertionError: when a process outlives the job, a file is left torn, or the job fails.
-    """
-    killed = []
-    for moment in moments:
-        process = begin(_continued(job, run))
-        time.sleep(moment)
-        tree = [process.pid, *descendants(process.pid)]
-        ranks = children(process.pid)
-        if process.poll() is not None:
-            process.communicate()
-            break
-        victim = chance.choice([process.pid, *ranks])
-        killed.append("the starter" if victim == process.pid else f"process {victim}")
-        os.kill(victim, signal.SIGKILL)
-        process.communicate(timeout=_END_S)
-        _wait_for_end([pid for pid in tree if pid != process.pid])
-    process = begin(_continued(job, run))
-    output = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    left = [path.name for path in run.glob(".*.tmp")]
-    assert not left, f"files are left: {left}"
-    return killed
+    return begin
 
 
-def _continued(job: Sequence[str], run: Path) -> list[str]:
-    begun = (run / "recipe.yaml").exists()
-    return [*job, "--out", str(run), *(["--resume"] if begun else [])]
+def installed(ranks: int, environment: dict[str, str]) -> Begin:
+    """Return what begins jobs of the installed program."""
+    return lambda arguments: Installed([*arguments, "--ranks", str(ranks)], environment)
 
 
-def differing(run: Path, whole: Path) -> list[str]:
-    """Return which results of two runs have not the same bits."""
-    there = [name for name in RESULTS if (whole / name).exists()]
-    return [name for name in there if (run / name).read_bytes() != (whole / name).read_bytes()]
+def drawn(chance: random.Random, count: int, ranks: int) -> list[Moment]:
+    """Return moments at which to kill something, in the order of the stages."""
+    victims = ["starter", *(f"rank {rank}" for rank in range(ranks))]
+    moments = [
+        Moment(
+            chance.choice(STAGES), chance.random(), chance.choice(victims), chance.random() < 0.3
+        )
+        for _ in range(count)
+    ]
+    return sorted(moments, key=lambda moment: STAGES.index(moment.stage))
 
 
-def children(parent: int) -> list[int]:
-    """Return the processes that have a parent, as Linux knows them."""
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdecimal() and _state(int(path.name))[1] == parent:
-            found.append(int(path.name))
-    return found
+def kill_jobs(begin: Begin, folder: Path, asked: argparse.Namespace) -> list[Outcome]:
+    """Disturb jobs until something was killed so many times."""
+    chance, outcomes, kills = random.Random(asked.seed), [], 0
+    whole, run = folder / "whole", folder / "run"
+    undisturbed(begin, JOB, whole)
+    shutil.rmtree(whole)
+    lasts = durations(begin, JOB, whole)
+    print("stages of an undisturbed job, in seconds: " + ", ".join(
+        f"{stage} {lasts[stage]:.2f}" for stage in STAGES
+    ), flush=True)  # fmt: skip
+    while kills < asked.kills:
+        count = min(chance.randint(1, _MOST_KILLS), asked.kills - kills)
+        moments = drawn(chance, count, asked.ranks)
+        outcome = disturbed(begin, JOB, run, moments, lasts, whole)
+        kills += len(outcome.kills)
+        outcomes.append(outcome)
+        print(f"job {len(outcomes)}, {kills} kills: {outcome.line()}", flush=True)
+        if outcome.wrong and asked.keep is not None:
+            shutil.copytree(run, asked.keep / f"job-{len(outcomes)}")
+        shutil.rmtree(run, ignore_errors=True)
+    return outcomes
 
 
-def descendants(parent: int) -> list[int]:
-    """Return children, and theirs."""
-    found = children(parent)
-    return found + [pid for child in found for pid in descendants(child)]
-
-
-def _state(process: int) -> tuple[str, int]:
-    """Return the state of a process and its parent; that of one that is gone is Z."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return "Z", 0
-    return fields[0], int(fields[1])
-
-
-def _wait_for_end(processes: Sequence[int]) -> None:
-    deadline = time.monotonic() + _END_S
-    while left := [process for process in processes if _state(process)[0] != "Z"]:
-        assert time.monotonic() < deadline, f"processes outlive the job: {left}"
-        time.sleep(0.05)
+def report(outcomes: Sequence[Outcome], ranks: int) -> str:
+    """Return the table of kills by stage and victim, and what came of the jobs."""
+    kills: list[Kill] = [kill for outcome in outcomes for kill in outcome.kills]
+    counts = Counter((kill.stage, kill.victim) for kill in kills)
+    victims = ["starter", *(f"rank {rank}" for rank in range(ranks))]
+    lines = [f"| stage | {' | '.join(victims)} | all |", "| --- |" + " --- |" * (len(victims) + 1)]
+    for stage in (*STAGES, "all"):
+        found = [
+            sum(n for (s, v), n in counts.items() if v == victim and stage in (s, "all"))
+            for victim in victims
+        ]
+        lines.append("| " + " | ".join([stage, *map(str, [*found, sum(found)])]) + " |")
+    lines += [
+        f"kills while a file was being written: {sum(kill.writing for kill in kills)}",
+        f"kills of a rank that no line named: {sum(kill.unnamed for kill in kills)}",
+        f"processes that outlived their job: {sum(kill.left for kill in kills)}",
+        f"files found torn: {sum(len(kill.torn) for kill in kills)}",
+        f"files left behind in run directories: {sum(len(o.leftovers) for o in outcomes)}",
+        f"jobs that ended with the bits of the undisturbed one: "
+        f"{sum(not outcome.wrong for outcome in outcomes)} of {len(outcomes)}",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Run trials for as long as asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scenario", choices=("kill", *SCENARIOS), default="kill")
+    parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--installed", action="store_true")
+    parser.add_argument("--keep", type=Path, help="folder for runs that came out wrong")
     asked = parser.parse_args()
-    chance = random.Random(asked.seed)
-
-    def begin(arguments: Sequence[str]) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "wfpipe", *arguments, "--ranks", str(asked.ranks)]
-        return subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    with tempfile.TemporaryDirectory(prefix="wfpipe-chaos-") as name:
+        folder, temporary = Path(name), Path(name, "tmp")
+        temporary.mkdir()
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
+        begin = (
+            installed(asked.ranks, environment)
+            if asked.installed
+            else forked(asked.ranks, Server(environment), environment)
         )
-
-    same, trials, kills = 0, 0, 0
-    with tempfile.TemporaryDirectory(prefix="wfpipe-chaos-") as folder:
-        whole, run = Path(folder, "whole"), Path(folder, "run")
         started = time.monotonic()
-        trial(begin, JOB, whole, [], chance)
-        lasts = time.monotonic() - started
-        while time.monotonic() < started + 60 * asked.minutes:
-            moments = [chance.uniform(0, lasts) for _ in range(chance.randint(1, 3))]
-            killed = trial(begin, JOB, run, moments, chance)
-            wrong = differing(run, whole)
-            trials, kills, same = trials + 1, kills + len(killed), same + (not wrong)
-            print(f"trial {trials}: killed {', '.join(killed) or 'nothing'}; differs: {wrong}")
-            shutil.rmtree(run)
-    print(f"{kills} kills in {trials} trials")
-    print(f"figure: {same / max(1, trials)}")
+        if asked.scenario != "kill":
+            print(SCENARIOS[asked.scenario](begin, folder))
+            return
+        outcomes = kill_jobs(begin, folder, asked)
+        print(report(outcomes, asked.ranks))
+        names = sorted(path.name for path in temporary.iterdir())
+        print(f"files left in the temporary folder: {len(names)}")
+        print(f"{time.monotonic() - started:.0f} s")
+        same = sum(not outcome.wrong for outcome in outcomes)
+        print(f"figure: {same / max(1, len(outcomes)):.3f}")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ class Server:
             env=dict(environment),
             start_new_session=True,
         )
+        self.pid = self._process.pid
         self._last: Run | None = None
         atexit.register(self.close)
 
@@ -104,6 +105,7 @@ class Run:
     ) -> None:
         self._arguments, self._answers, self._streams = list(arguments), answers, streams
         self.returncode: int | None = None
+        self.output = Path(streams.name) / STREAMS[0]
         self.pid = self._answer()
 
     def poll(self, seconds: float | None = 0) -> int | None:

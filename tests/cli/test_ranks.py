@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.directory import RunDirectory
 from wfpipe.support.errors import InputError
 from wfpipe.support.progress import Silent
-from wfpipe.tests.chaos.chaos import differing, trial
 from wfpipe.tests.cli.forked import Run
 from wfpipe.tests.cli.program import on_ranks, wfpipe
 
@@ -41,9 +39,12 @@ def data():
 """
 
 
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
 def events(run: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in event.items() if not k.endswith("seconds")} for event in lines]
+    return [{k: v for k, v in e.items() if not k.endswith("seconds")} for e in lines(run)]
 
 
 def ended(run: Run) -> tuple[int | None, str, str]:
@@ -96,22 +97,23 @@ def test_commands_for_one_process_say_so(tmp_path):
     assert code == 2
     (line,) = errors.splitlines()
     assert line == (
-        "wfpipe: error: verify runs in one process: several are for prune-and-export, prune"
+        "wfpipe: error: verify runs in one process: several are for prune-and-export, prune, search"
     )
 
 
-def test_a_job_whose_processes_are_killed_ends_as_one_whose_were_not(runs, tmp_path):
-    run = tmp_path / "run"
-    moments = [1.0, 2.0]
-
-    def begin(arguments: Sequence[str]) -> Run:
-        return on_ranks(*arguments, folder=tmp_path)
-
-    killed = trial(begin, [*map(str, JOB)], run, moments, random.Random(1))
-    assert killed
-    assert differing(run, runs[2]) == []
-    assert events(run) == events(runs[2])
-    assert len([*run.glob("checkpoint-?")]) == 1
+def test_each_trial_of_a_search_runs_on_all_ranks(tmp_path):
+    job = ["search", "--max-accuracy-drop", 50, "--trials", 1, "--criterion", "magnitude"]
+    job += [*JOB[1:3], "--epochs", 1, "--set", "prune.update=none", "--set", "prune.steps=1"]
+    job += ["--set", "prune.sparsity=0.5", "--set", "data.limit_train=260"]
+    job += ["--set", "data.limit_test=130", "--set", "export.variants=[]"]
+    job += ["--set", "validate.runs=100", "--set", "validate.batches=1"]
+    code, output, errors = ended(on_ranks(*job, "--out", "out", folder=tmp_path))
+    assert code == 0, errors
+    assert output.count("trial 1: holds") == 1
+    trial = tmp_path / "out" / "trial-01"
+    assert [len(event.get("waiting_seconds", [1, 1])) for event in lines(trial)] == [2, 2, 2]
+    assert (tmp_path / "out" / "package.zip").read_bytes() == (trial / "package.zip").read_bytes()
+    assert "trial 1: holds" in (tmp_path / "out" / "ranks" / "1.log").read_text()
 
 
 def request(out: Path | None, **more: Any) -> RunRequest:

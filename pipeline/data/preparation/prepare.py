@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from ....support import one_copy
 from ....support.errors import InputError
 from ....support.progress import Reporter
 from ..loader import Key
@@ -30,8 +31,9 @@ class Rules:
     """How a split is made ready.
 
     ``limit`` samples are chosen with ``seed``; bad images are left out where ``skip_bad`` says so;
-    ``workers`` processes read; ``cacheable`` allows a cache of at most ``budget`` bytes;
-    ``classed`` says that targets are class indices, of which none may be lost.
+    ``workers`` processes read; ``cacheable`` allows a cache of at most ``budget`` bytes, ``common``
+    puts it where other processes can read it too; ``classed`` says that targets are class indices,
+    of which none may be lost.
     """
 
     limit: int | None
@@ -40,6 +42,7 @@ class Rules:
     workers: int
     cacheable: bool
     budget: int
+    common: bool = False
     classed: bool = True
 
 
@@ -139,7 +142,8 @@ def _surveyed(
         )
     keys = [positions[start : start + _BATCH] for start in range(0, count, _BATCH)]
     kept = count if look == "keep" else 0
-    cache, filled = np.empty((kept, *samples.form.shape), samples.form.dtype), 0
+    room = one_copy.empty if rules.common else np.empty
+    cache, filled = room((kept, *samples.form.shape), samples.form.dtype), 0
     bad: list[tuple[int, str]] = []
     found = samples.in_order(_Survey(samples, look), keys, workers=rules.workers)
     with reporter.task(f"{verb} {part} {unit}s", count, unit) as task:

@@ -38,7 +38,9 @@ class Samples:
 
     def repeated(self) -> Samples:
         """Return the same gray images with their one channel repeated to three."""
-        cache = None if self.cache is None else np.repeat(self.cache, 3, axis=1)
+        cache, shape = self.cache, (len(self), 3, *self.form.shape[1:])
+        if cache is not None:
+            cache = np.broadcast_to(cache, shape)  # no copy: batches are
         return replace(self, form=self.form.repeated(), cache=cache)
 
     def batch(self, positions: Key, name: int, augmentation: Augmentation | None = None) -> Values:

@@ -87,6 +87,15 @@ def as_the_task_has_it(source: Source, task: str, reporter: Reporter) -> Source:
     return Source(source.kind, train, test)
 
 
+def of_each_process(name: str) -> bool:
+    """Tell whether each process has to open a source itself, as a library or the user's code does.
+
+    Args:
+        name: of the source.
+    """
+    return name.startswith("hf:") or is_factory(name)
+
+
 def check_source(source: Source, settings: DataSettings, task: str) -> None:
     """Refuse what holds no targets of the task, and settings that do not fit it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ....support.errors import InputError
 from ....support.names import some_names
 from ....support.progress import Reporter
 from .image_headers import lies_sideways, transparent, upright
+from .names import Names
 from .reading import BadImageError, Item, Source, Split, brief
 
 SUFFIXES = (
@@ -47,8 +49,8 @@ class ImageFiles:
     processes = True
     fixed = True
 
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
+    def __init__(self, paths: Iterable[str] | Names) -> None:
+        self.paths = paths if isinstance(paths, Names) else Names.of(paths)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -130,7 +132,7 @@ def open_folder(root: Path, reporter: Reporter) -> Source:
     return Source("image", _split(train, names), _split(test, names), names)
 
 
-def _classes(folder: Path, others: Counter[str]) -> dict[str, list[str]]:
+def _classes(folder: Path, others: Counter[str]) -> dict[str, Names]:
     """Return the sorted image files by class, of the classes that have any; count other files."""
     classes = {}
     for name, path in _folders(folder, "split").items():
@@ -139,7 +141,7 @@ def _classes(folder: Path, others: Counter[str]) -> dict[str, list[str]]:
         files: list[str] = []
         _collect(path, files, others, ())
         if files:
-            classes[name] = sorted(files)
+            classes[name] = Names.of(sorted(files))
     if not classes:
         raise InputError(
             f"no images in {str(folder)!r}: it must hold a folder for every class, with files "
@@ -165,9 +167,9 @@ def _collect(
             others[Path(entry.name).suffix.lower() or entry.name] += 1
 
 
-def _split(classes: dict[str, list[str]], names: tuple[str, ...]) -> Split:
+def _split(classes: dict[str, Names], names: tuple[str, ...]) -> Split:
     counts = [len(classes.get(name, ())) for name in names]
-    paths = [path for name in names for path in classes.get(name, ())]
+    paths = Names.joined([classes[name] for name in names if name in classes])
     return Split(ImageFiles(paths), np.repeat(np.arange(len(names)), counts).astype(np.int64))
 
 

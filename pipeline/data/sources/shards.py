@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,13 @@ import numpy.typing as npt
 
 from ....support.errors import InputError, first_line, shown
 from ....support.progress import Reporter
+from ..loader import available_threads
 from .image_folder import SUFFIXES, ImageFiles
+from .names import Names
 from .reading import Source, Split
+from .tar_members import Member, members
 
+_LABELS = (".cls", ".json")
 _LONGEST_LABEL = 1 << 20  # bytes
 _PARTS = ("train", "test", "val")
 
@@ -30,7 +36,7 @@ _PARTS = ("train", "test", "val")
 class ShardImages(ImageFiles):
     """A reader of images in tar files: ``places`` are shard, offset and size, Int[n, 3]."""
 
-    def __init__(self, shards: list[str], places: npt.NDArray[np.int64], keys: list[str]) -> None:
+    def __init__(self, shards: list[str], places: npt.NDArray[np.int64], keys: Names) -> None:
         super().__init__(keys)
         self.shards = shards
         self.places = places
@@ -73,46 +79,65 @@ def _shards(root: Path, part: str) -> list[str]:
 
 
 def _split(shards: list[str], part: str, reporter: Reporter) -> Split:
-    places: list[tuple[int, int, int]] = []
-    keys: list[str] = []
-    targets: list[int] = []
-    with reporter.task(f"indexing {part} shards", len(shards), "shard") as task:
-        for number, shard in enumerate(shards):
-            images, classes = _index(shard)
-            for key, (name, offset, size) in images.items():
-                if key not in classes:
-                    raise InputError(
-                        f"sample {shown(key)} of {shard!r} has no class: put its index into "
-                        f"{key}.cls, or under label in {key}.json"
-                    )
-                places.append((number, offset, size))
-                keys.append(name)
-                targets.append(classes[key])
+    """Index shards, several at a time, as waiting for a disk takes longer than the rest."""
+    found: list[_Indexed] = []
+    with (
+        reporter.task(f"indexing {part} shards", len(shards), "shard") as task,
+        ThreadPoolExecutor(available_threads(), thread_name_prefix="wfpipe-index") as pool,
+    ):
+        for each in pool.map(_indexed, range(len(shards)), shards):
+            found.append(each)
             task.advance()
-    reader = ShardImages(shards, np.array(places, np.int64).reshape(-1, 3), keys)
-    return Split(reader, np.array(targets, np.int64))
+    reader = ShardImages(
+        shards,
+        np.concatenate([each.places for each in found]),
+        Names.joined([each.keys for each in found]),
+    )
+    return Split(reader, np.concatenate([each.targets for each in found]))
 
 
-def _index(shard: str) -> tuple[dict[str, tuple[str, int, int]], dict[str, int]]:
+@dataclass(frozen=True)
+class _Indexed:
+    """The samples of one shard: where they are, what they are called, and their classes."""
+
+    places: npt.NDArray[np.int64]
+    keys: Names
+    targets: npt.NDArray[np.int64]
+
+
+def _indexed(number: int, shard: str) -> _Indexed:
+    images, classes = _index(shard)
+    for key in images:
+        if key not in classes:
+            raise InputError(
+                f"sample {shown(key)} of {shard!r} has no class: put its index into "
+                f"{key}.cls, or under label in {key}.json"
+            )
+    places = [(number, image.offset, image.size) for image in images.values()]
+    return _Indexed(
+        np.array(places, np.int64).reshape(-1, 3),
+        Names.of(image.name for image in images.values()),
+        np.array([classes[key] for key in images], np.int64),
+    )
+
+
+def _index(shard: str) -> tuple[dict[str, Member], dict[str, int]]:
     """Return where the images of a shard are, and their classes, by key."""
-    images: dict[str, tuple[str, int, int]] = {}
+    images: dict[str, Member] = {}
     classes: dict[str, int] = {}
     try:
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                folder, slash, name = member.name.rpartition("/")
-                stem, _, suffix = name.partition(".")
-                key = folder + slash + stem
-                if not member.isreg() or not stem:
-                    continue
-                if f".{suffix.lower()}" in SUFFIXES:
-                    images[key] = member.name, member.offset_data, member.size
-                elif suffix in ("cls", "json"):
-                    file = archive.extractfile(member)
-                    assert file is not None
-                    label = _label(file.read(_LONGEST_LABEL), suffix)
-                    if label is not None:
-                        classes[key] = _checked(label, f"{shard}:{member.name}")
+        for member in members(shard, _LABELS, _LONGEST_LABEL):
+            folder, slash, name = member.name.rpartition("/")
+            stem, _, suffix = name.partition(".")
+            key = folder + slash + stem
+            if not stem:
+                continue
+            if suffix in ("cls", "json"):
+                label = _label(member.content, suffix)
+                if label is not None:
+                    classes[key] = _checked(label, f"{shard}:{member.name}")
+            elif f".{suffix.lower()}" in SUFFIXES:
+                images[key] = member
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(
             f"cannot read shard {shard!r}: {first_line(error)} (shards are plain .tar files, not "

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..tensors.reduction import WHOLE, Reduction
+
 _ROWS = 4096
 """Samples whose products are summed in the inputs' own precision before they are added in float64:
 few enough that float32 keeps six figures (a heuristic)."""
@@ -50,7 +52,20 @@ class Equations:
         self._xx, self._xy = zeros(inputs, inputs), zeros(inputs, outputs)
         self._x, self._y = zeros(inputs), zeros(outputs)
         self._x_origin, self._y_origin = zeros(inputs), zeros(outputs)
-        self.count = 0
+        self._begun, self.count = False, 0
+
+    def begin(self, first: tuple[Tensor, Tensor] | None, sums: Reduction = WHOLE) -> None:
+        """Take the means of the first samples, which the sums are about.
+
+        Args:
+            first: inputs and outputs, as :meth:`add` takes them; None in parts that have others.
+            sums: the parts among which samples are shared out.
+        """
+        for place, origin in enumerate((self._x_origin, self._y_origin)):
+            if first is not None:
+                origin.copy_(first[place][:, :_ROWS].mean(1))
+            origin.copy_(sums.sum(origin))
+        self._begun = True
 
     def add(self, X: Tensor, Y: Tensor) -> None:
         """Add samples.
@@ -64,9 +79,8 @@ class Equations:
             self._add(X[:, start : start + _ROWS], Y[:, start : start + _ROWS])
 
     def _add(self, x: Tensor, y: Tensor) -> None:
-        if self.count == 0:
-            self._x_origin.copy_(x.mean(1))
-            self._y_origin.copy_(y.mean(1))
+        if not self._begun:
+            self.begin((x, y))
         # side by side in memory: a product of many small matrices is several times as fast
         x = (x - self._x_origin.to(x.dtype)[:, None, :]).contiguous()
         y = (y - self._y_origin.to(y.dtype)[:, None, :]).contiguous()
@@ -85,6 +99,14 @@ class Equations:
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(found, name, value.clone())
+        return found
+
+    def summed(self, sums: Reduction) -> Equations:
+        """Return the sums over the samples of all parts, which began together."""
+        found = copy(self)
+        for name in ("_xx", "_xy", "_x", "_y"):
+            setattr(found, name, sums.sum(getattr(self, name)))
+        found.count = sum(sums.gather(self.count))
         return found
 
     def since(self, earlier: Equations) -> Equations:

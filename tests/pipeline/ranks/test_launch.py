@@ -7,6 +7,7 @@ import pytest
 
 from wfpipe.pipeline.ranks.ending import END_FILE
 from wfpipe.pipeline.ranks.launch import Outcome, launch
+from wfpipe.pipeline.ranks.lifeline import STARTER
 
 PROGRAM = """
 import os, signal, sys, time
@@ -38,9 +39,9 @@ sys.exit(2)
         ),
     ],
 )
-def test_the_end_of_one_rank_ends_the_job_with_its_code(how, expected, tmp_path: Path, monkeypatch):
-    monkeypatch.setenv(END_FILE, "")
+def test_the_end_of_one_rank_ends_the_job_with_its_code(how, expected, tmp_path: Path):
     assert launch([str(tmp_path), how], 2, program=["-S", "-c", PROGRAM]) == expected
+    assert not {END_FILE, STARTER} & os.environ.keys()
     for rank in range(2):
         process = int((tmp_path / str(rank)).read_text())
         with pytest.raises(ProcessLookupError):

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+from wfpipe.pipeline.ranks.lifeline import STARTER
+
 PARENT = """
 import subprocess, sys, time
 child = "from wfpipe.pipeline.ranks.lifeline import end_with_parent as e; import os, time;" \\
@@ -25,6 +27,14 @@ def test_a_rank_ends_when_its_starter_is_killed():
         while running(child):
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_a_rank_whose_starter_was_gone_before_it_looked_ends_too():
+    code = "from wfpipe.pipeline.ranks.lifeline import end_with_parent as e; import time; e();"
+    rank = subprocess.run(
+        [sys.executable, "-c", code + "time.sleep(60)"], env={**os.environ, STARTER: "1"}
+    )
+    assert rank.returncode == -signal.SIGKILL
 
 
 def running(process: int) -> bool:

@@ -100,11 +100,30 @@ def test_ranks_prune_as_one_process_does(size, values):
         check_same(found, wanted)
 
 
+REFIT: dict[str, Any] = {
+    "criterion": "magnitude", "update": "refit", "refit_positions": 6, "recompute": 2,
+    "correction_steps": 0, "refresh_batchnorm": True,
+}  # fmt: skip
+REFITS = [
+    REFIT | {"refit_samples": 640},
+    REFIT | {"refit_samples": 192, "correction_steps": 2},  # 3 batches, fewer than 4 · 128 samples
+    REFIT | {"refit_samples": 64, "refresh_batchnorm": False},  # a rank without any batch
+]
+
+
+def one_by_one(ranks, every: list[dict[str, Any]]):
+    return [pruned(ranks, values) for values in every]
+
+
 def test_processes_prune_as_one_does_and_send_what_was_foretold():
-    values = {"gradients": 64}
-    found = together(pruned, values)
-    for each in found:
-        check_same(each, pruned(alone(), values))
+    values: dict[str, Any] = {"gradients": 64}
+    every = together(one_by_one, [values, *REFITS])
+    for each in every:
+        for got, wanted in zip(each, [values, *REFITS], strict=True):
+            check_same(got, pruned(alone(), wanted))
+    for name, value in every[0][1][0].items():
+        assert torch.equal(every[1][1][0][name], value)
+    found = [each[0] for each in every]
     columns = 2 * [8 * 8 * 9 + 128 * 24]
     columns = [columns[0] // 2, columns[0] // 2]
     for rank, (_, _, _, sent) in enumerate(found):

@@ -134,6 +134,7 @@ def on_three(ranks: Ranks, folder: str) -> dict[str, dict[str, Tensor]]:
             "in pieces, accumulated": trained(
                 ranks, sync=False, accumulate=2, count=2, pieces=True
             ),
+            "accumulated, few in the last batch": trained(ranks, sync=False, accumulate=2),
         }
 
 
@@ -147,6 +148,13 @@ def test_ranks_train_as_one_process_does_with_batch_norm_over_the_whole_batch(fo
     for name, value in found[0]["synchronised"].items():
         torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6)
     assert bool((expected["linear.weight"][:, 1::2] == 0).all())
+
+
+def test_batch_norm_of_one_rank_sees_all_samples_of_a_batch_that_leaves_it_too_few(found) -> None:
+    before, after = found[0]["accumulated"], found[0]["accumulated, few in the last batch"]
+    assert bool(after["told"].isfinite().all())
+    assert int(after["norm.num_batches_tracked"]) == int(before["norm.num_batches_tracked"]) + 1
+    assert not torch.equal(after["norm.running_var"], before["norm.running_var"])
 
 
 def test_ranks_hold_the_same_network_to_the_bit_from_run_to_run_and_when_continued(found) -> None:

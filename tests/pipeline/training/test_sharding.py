@@ -35,12 +35,13 @@ class Tied(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(4))
         self.head = nn.Linear(8, 8)
-        self.head.weight = self.blocks[2][0].weight
+        self.head.weight = self.blocks.get_parameter("2.0.weight")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for block in (self.blocks[0], self.blocks[2], self.blocks[3]):
             x = block(x)
-        return self.head(x)
+        found: torch.Tensor = self.head(x)
+        return found
 
 
 def test_bytes_are_those_of_weights_gradients_and_the_state_of_the_optimizer():
