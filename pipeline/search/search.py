@@ -73,6 +73,7 @@ def search(
     if _is_of_speed(targets, goal) and job.setup.channels is None:
         check_kernels(job, "a target of time")
     limit = _limit(job)
+    _check_macs(targets, limit, recipe)
     dense_stage(job)
     if ranks.first and not resume:
         _clear(directory.path)
@@ -175,6 +176,7 @@ def _clear(path: Path) -> None:
     for trial in trial_directories(path):
         for file in trial.files():
             file.unlink(missing_ok=True)
+        trial.remove_pieces()
         if not any(trial.path.iterdir()):
             trial.path.rmdir()
 
@@ -191,6 +193,15 @@ def _limit(job: Job) -> float:
     return int(1e6 * min(most, layout.total - 1) / layout.total) / 1e6
 
 
+def _check_macs(targets: Targets, least: float, recipe: Recipe) -> None:
+    """Refuse a share of the MACs that whole channels cannot come to."""
+    if recipe.prune.pattern == CHANNEL and targets.macs is not None and targets.macs < least:
+        raise InputError(
+            f"--target-macs {targets.macs:g} cannot be met: whole channels leave at least "
+            f"{100 * least:.3g} %; see prune.channel_multiple and prune.channel_least"
+        )
+
+
 def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
     """Return the search as far as it has come: from its file, or at its beginning.
 
@@ -204,11 +215,6 @@ def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
             raise InputError(f"{str(path)!r} is of another search: start again with --overwrite")
         return found
     dense = score_now(job)
-    if targets.max_accuracy_drop is not None and not (dense.is_share and dense.higher_is_better):
-        raise InputError(
-            f"--max-accuracy-drop is for a share in percent, and {job.task.title} is none: take "
-            "--max-metric-drop"
-        )
     latency = None
     if targets.latency_ms is not None:
         latency = job.ranks.of_first(lambda: dense_latency(job))
