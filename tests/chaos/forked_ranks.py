@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import inspect
 import os
 import signal
 import sys
@@ -15,6 +16,9 @@ from typing import Any
 from unittest.mock import patch
 
 from wfpipe.tests.cli.forked import PROGRAM, run_to_exit
+
+
+_GETMODULE = inspect.getmodule
 
 
 def main(arguments: list[str]) -> None:
@@ -27,12 +31,16 @@ def main(arguments: list[str]) -> None:
         config.start_method = "fork"
         return real(config, _rank)
 
+    # For each event that it notes, torch's agent asks of which module its callers are: thousands
+    # of modules are looked through here, where there are few in a process of its own.
+    inspect.getmodule = lambda *_: None
     with patch.object(api, "elastic_launch", forking):
         run_to_exit(PROGRAM, arguments)
 
 
 def _rank(*words: str) -> None:
     """Run the program as a rank: ``words`` are ``-m``, the package, and its arguments."""
+    inspect.getmodule = _GETMODULE
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     given = list(words[2:])
