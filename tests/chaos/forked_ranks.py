@@ -17,7 +17,6 @@ from unittest.mock import patch
 
 from wfpipe.tests.cli.forked import PROGRAM, run_to_exit
 
-
 _GETMODULE = inspect.getmodule
 
 
