@@ -38,11 +38,11 @@ def main(arguments: list[str]) -> None:
 
 
 def _rank(*words: str) -> None:
-    """Run the program as a rank: ``words`` are ``-m``, the package, and its arguments."""
+    """Run the program as a rank; ``words`` are what Python is called with."""
     inspect.getmodule = _GETMODULE
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    given = list(words[2:])
+    given = list(words[words.index("wfpipe") + 1 :])
     sys.argv = ["wfpipe", *given]
     module, _, name = PROGRAM.partition(":")
     code: object = 0
