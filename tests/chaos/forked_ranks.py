@@ -17,7 +17,9 @@ from unittest.mock import patch
 
 from wfpipe.tests.cli.forked import PROGRAM, run_to_exit
 
-_GETMODULE = inspect.getmodule
+_SPARED = patch.object(inspect, "getmodule", lambda *_: None)
+"""For each event that it notes, torch's agent asks of which module its callers are: here it looks
+through thousands of modules, where there are few in a process of its own."""
 
 
 def main(arguments: list[str]) -> None:
@@ -30,16 +32,14 @@ def main(arguments: list[str]) -> None:
         config.start_method = "fork"
         return real(config, _rank)
 
-    # For each event that it notes, torch's agent asks of which module its callers are: thousands
-    # of modules are looked through here, where there are few in a process of its own.
-    inspect.getmodule = lambda *_: None
+    _SPARED.start()
     with patch.object(api, "elastic_launch", forking):
         run_to_exit(PROGRAM, arguments)
 
 
 def _rank(*words: str) -> None:
     """Run the program as a rank; ``words`` are what Python is called with."""
-    inspect.getmodule = _GETMODULE
+    _SPARED.stop()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     given = list(words[words.index("wfpipe") + 1 :])
