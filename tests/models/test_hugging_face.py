@@ -82,10 +82,8 @@ def test_values_are_those_of_the_image_processor_whatever_its_factor() -> None:
     pixel = 200.0
     for changes in ({"rescale_factor": 1 / 127.5}, {"do_rescale": False}, {"do_normalize": False,
                     "rescale_factor": 1 / 127.5}, {}):  # fmt: skip
-        processor = {**PROCESSOR, "do_resize": False, **changes}
-        factor: Any = (
-            processor.get("rescale_factor", 1 / 255) if "do_rescale" not in changes else 1.0
-        )
+        processor: dict[str, Any] = {**PROCESSOR, "do_resize": False, **changes}
+        factor = processor.get("rescale_factor", 1 / 255) if "do_rescale" not in changes else 1.0
         wanted = pixel * factor
         if "do_normalize" not in changes:
             wanted = (wanted - 0.5) / 0.25
