@@ -57,7 +57,6 @@ from ..tasks.registry import open_task
 from ..tasks.task import Task
 from .opening import open_recipe_data
 
-_BATCH = 256
 PARITY_SAMPLES = 128
 """Test samples on which files are compared (64 are the least that count)."""
 
@@ -270,7 +269,7 @@ def _measure(
         pruned,
         dense,
         variants,
-        batches=lambda: data.test_batches(batch=_BATCH),
+        batches=lambda: data.test_batches(batch=task.evaluated),
         test_samples=len(data.test),
         samples=each(lambda t: t.numpy(), samples),
         settings=settings,

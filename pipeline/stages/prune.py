@@ -33,7 +33,6 @@ from .load import STATED
 from .opening import Job
 from .small import small_network
 
-_EVALUATION_BATCH = 256
 _SLOW = 0.2
 """Share of an epoch that a rank waits for data from which on it may be named: a heuristic."""
 
@@ -79,7 +78,7 @@ def _learner(job: Job) -> Learner:
 
 def score_now(job: Job) -> Score:
     """Return the metric that counts of the network as it is, on the test split."""
-    batches = job.data.test_batches(batch=_EVALUATION_BATCH)
+    batches = job.data.test_batches(batch=job.task.evaluated)
     return evaluate(job.module, batches, job.placement, job.task, job.ranks)
 
 

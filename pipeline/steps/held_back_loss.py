@@ -19,7 +19,6 @@ from ..tasks.task import Task
 
 _SHARE = 5
 """At most one training sample in this many is held back: a heuristic."""
-_BATCH = 256
 
 
 def held_back_count(settings: PruneSettings, data: Data) -> int:
@@ -42,7 +41,9 @@ class HeldBack:
     ) -> None:
         self._module, self._weights, self._placement = module, weights, placement
         self._layout = Layout(weights)
-        batches = data.held_back_batches(count=held_back_count(settings, data), batch=_BATCH)
+        batches = data.held_back_batches(
+            count=held_back_count(settings, data), batch=task.evaluated
+        )
         self._loss, self._ranks = task.loss, ranks or alone()
         self._batches = [
             (placement.tensor(x), placement.targets(y))

@@ -24,6 +24,7 @@ class NextToken(Classification):
     """
 
     kind: ClassVar[str] = "next-token"
+    evaluated: ClassVar[int] = 8
     metrics: ClassVar[tuple[str, ...]] = (ACCURACY, "perplexity", "top5_accuracy")
     rule: ClassVar[str] = (
         "scores of shape (samples, positions, tokens) and the index of the token at each position"

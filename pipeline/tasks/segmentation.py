@@ -22,6 +22,7 @@ class Segmentation(Classification):
     """
 
     kind: ClassVar[str] = "segmentation"
+    evaluated: ClassVar[int] = 16
     metrics: ClassVar[tuple[str, ...]] = ("mean_iou", "pixel_accuracy")
     rule: ClassVar[str] = (
         "scores of shape (samples, classes, height, width) and a class index for each pixel"

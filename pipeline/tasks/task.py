@@ -30,6 +30,8 @@ class Task(ABC):
     """Names of the metrics; the first counts where the recipe names none."""
     output_name: ClassVar[str] = "output"
     """What the only output of a model is called in a file."""
+    evaluated: ClassVar[int] = 256
+    """Samples whose outputs are in memory at a time in evaluation: a heuristic."""
 
     def __init__(self, settings: TaskSettings) -> None:
         self.output, self.metric = settings.output, settings.metric or self.metrics[0]
