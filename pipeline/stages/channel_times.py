@@ -41,11 +41,7 @@ def channel_times_stage(job: Job) -> None:
 
 
 def _times(job: Job) -> dict[str, float]:
-    """Return the milliseconds of one entry of each weight that channels reach.
-
-    Those of a layer that is not timed by itself, such as a grouped convolution, are by its MACs,
-    as the others take on average.
-    """
+    """Return the milliseconds of one entry of each weight that channels reach."""
     assert job.setup.channels is not None
     layers, settings = find_prunables(job.module), job.recipe.validate_
     model, batch = read_model(job.directory.dense), settings.batches[0]
@@ -57,9 +53,27 @@ def _times(job: Job) -> dict[str, float]:
     found = {name: timed[file] for name, file in names.items() if timed.get(file, 0.0) > 0}
     inputs = job.placement.tensor(next(iter(job.data.test_batches(batch=1)))[0])
     uses = weight_costs(job.module, layers, inputs)
-    macs = sum(uses[name] * layers[name].numel() for name in found)
-    usual = sum(found.values()) / max(1.0, macs)
+    sizes = {name: weight.numel() for name, weight in layers.items()}
+    prices = times_of_entries(found, sizes, uses)
+    return {name: prices[name] for name in job.setup.channels.rules.costs}
+
+
+def times_of_entries(
+    found: Mapping[str, float], sizes: Mapping[str, int], uses: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the time of one entry of each weight.
+
+    That of a layer that is not timed by itself, such as a grouped convolution, is by its MACs, as
+    the others take on average; where none is timed, its MACs themselves.
+
+    Args:
+        found: milliseconds of the layers that were timed, by name of the weight.
+        sizes: entries of each weight.
+        uses: MACs of one entry of each weight.
+    """
+    macs = sum(uses[name] * sizes[name] for name in found)
+    usual = sum(found.values()) / max(1.0, macs) or 1.0
     return {
-        name: found[name] / layers[name].numel() if name in found else usual * uses[name]
-        for name in job.setup.channels.rules.costs
+        name: found[name] / size if name in found else usual * uses[name]
+        for name, size in sizes.items()
     }

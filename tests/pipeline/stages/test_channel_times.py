@@ -8,7 +8,7 @@ import pytest
 
 from wfpipe.pipeline.pruning.choice.widths import Rules
 from wfpipe.pipeline.recipe.reading import resolve
-from wfpipe.pipeline.stages.channel_times import channel_times_stage
+from wfpipe.pipeline.stages.channel_times import channel_times_stage, times_of_entries
 from wfpipe.pipeline.steps.channels.channels import Channels
 from wfpipe.pipeline.steps.setup import Setup
 from wfpipe.support.errors import InputError
@@ -45,3 +45,11 @@ def test_nothing_is_timed_where_losses_are_divided_by_something_else():
     found = job(None, channel_cost="weights")
     channel_times_stage(found)
     assert found.setup.channels.rules.prices is None
+
+
+def test_layers_that_are_not_timed_take_what_the_others_do_for_a_mac():
+    sizes, uses = {"a": 10, "b": 4, "c": 2}, {"a": 2.0, "b": 5.0, "c": 3.0}
+    assert times_of_entries({"a": 3.0, "b": 1.0}, sizes, uses) == pytest.approx(
+        {"a": 0.3, "b": 0.25, "c": 0.3}
+    )
+    assert times_of_entries({}, sizes, uses) == uses
