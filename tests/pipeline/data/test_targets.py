@@ -55,7 +55,7 @@ MASKS = np.zeros((3, 4, 3), np.uint8)
 @pytest.mark.parametrize(
     ("task", "y", "settings", "cause"),
     [
-        ("regression", None, {}, r"for task regression pass FILE\.npz, FILE\.py:FACTORY, or a folder"),
+        ("regression", None, {}, r"regression pass FILE\.npz, FILE\.py:FACTORY, or a folder"),
         ("segmentation", MASKS, {"size": 8}, "data.size would move the pixels of"),
         ("segmentation", MASKS, {"augment": ["flip"]}, "data.augment would move the pixels"),
         ("segmentation", MASKS[:, :2], {}, r"class for each of \(2, 3\) pixels and x_train images"),
