@@ -234,7 +234,7 @@ def test_any_task_is_searched_by_its_own_metric(tmp_path):
         gates={"max_metric_drop": 0.5},
         prune={"search.trials": 2, "exclude": []},
     )  # fmt: skip
-    with pytest.raises(InputError, match="mean absolute error is none: take --max-metric-drop"):
+    with pytest.raises(InputError, match="mean absolute error is none: take max_metric_drop"):
         search(
             quick(**{**recipe.to_dict(), "gates": {"max_accuracy_drop": 1}}),
             RunDirectory(tmp_path / "refused"), Silent(),
