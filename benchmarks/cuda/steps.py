@@ -26,7 +26,7 @@ HALF = 0.5
 WAYS: dict[str, dict[str, Any]] = {
     "woodfisher": {},
     "woodfisher, one block": {"block": "network"},
-    "woodfisher, 2:4": {"pattern": "2:4", "sparsity": 0.4},
+    "woodfisher, 2:4": {"pattern": "2:4", "sparsity": 0.5},
     "woodfisher, block of 4": {"pattern": "block:4:in"},
     "woodfisher, float32": {"fisher_precision": "float32"},
     "woodfisher, bank on the disk": {"fisher_place": "disk"},

@@ -108,7 +108,8 @@ def end(code: int, line: str, *, lost: bool = False, about: int | None = None) -
             LOST,
             f"error: another rank is gone without a word, as rank {rank} sees: {line}",
         )
-    named = f"rank {rank}: " if (rank or works()) and not lost and about is None else ""
+    own = (rank or works()) and not lost and about is None and not line.startswith("error: rank ")
+    named = f"rank {rank}: " if own else ""
     log = where_it_logs(rank if about is None else about)
     tell(f"wfpipe: {named}{line}" + (f"; its log is {log}" if log is not None else ""))
     if END_FILE in os.environ:

@@ -22,8 +22,23 @@ _SPARED = patch.object(inspect, "getmodule", lambda *_: None)
 through thousands of modules, where there are few in a process of its own."""
 
 
+class _Never:
+    """What a forked rank that is done waits for, until torch's agent has read what it returned.
+
+    Where it is killed meanwhile, the agent would wait forever; ranks that are programs of their own
+    wait for nothing.
+    """
+
+    def wait(self) -> None:
+        """Go on."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
 def main(arguments: list[str]) -> None:
     """Run the program with ``arguments``; ranks that it starts are forked from this process."""
+    from torch.distributed.elastic.multiprocessing.api import MultiprocessContext
     from torch.distributed.launcher import api
 
     real = api.elastic_launch
@@ -32,8 +47,16 @@ def main(arguments: list[str]) -> None:
         config.start_method = "fork"
         return real(config, _rank)
 
+    def start(context: Any) -> Any:
+        context._worker_finished_event = _Never()
+        return begin(context)
+
+    begin = MultiprocessContext._start
     _SPARED.start()
-    with patch.object(api, "elastic_launch", forking):
+    with (
+        patch.object(api, "elastic_launch", forking),
+        patch.object(MultiprocessContext, "_start", start),
+    ):
         run_to_exit(PROGRAM, arguments)
 
 

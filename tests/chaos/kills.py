@@ -150,7 +150,11 @@ def _killed(
         process.end(1)
         return None
     os.kill(named[victim], signal.SIGKILL)
-    code, errors = process.end(END_S)
+    try:
+        code, errors = process.end(END_S)
+    except subprocess.TimeoutExpired:
+        left = wait_for_end(process.session, 0.0)
+        return Kill(stage, victim, writing, len(left), torn(run), unnamed=True)
     left = wait_for_end(process.session, END_S)
     if code == 0:
         return None
