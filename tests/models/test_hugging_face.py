@@ -93,6 +93,21 @@ def test_values_are_those_of_the_image_processor_whatever_its_factor() -> None:
         from_image_processor({"do_flip_channel_order": True})
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [{"image_mean": 0.5, "rescale_factor": 1.0}, {"rescale_factor": 0, "do_normalize": False},
+     {"size": {"shortest_edge": 224}, "crop_pct": None}, {"size": 8, "resample": []}],
+)  # fmt: skip
+def test_values_that_no_image_processor_has_are_refused_in_a_line(
+    tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    name = saved(tmp_path, BERT, preprocessor_config={**PROCESSOR, **damage})
+    with pytest.raises(
+        InputError, match=r"preprocessor_config.json of model .* no image processor"
+    ):
+        preparation_of(name)
+
+
 def test_a_model_brings_task_preparation_and_tokenizer_where_the_recipe_says_nothing(
     tmp_path: Path,
 ) -> None:
