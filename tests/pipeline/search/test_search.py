@@ -13,7 +13,8 @@ from wfpipe.pipeline.recipe.reading import Values, merge, resolve
 from wfpipe.pipeline.runs.directory import RunDirectory
 from wfpipe.pipeline.runs.state import load_state
 from wfpipe.pipeline.search import search as search_module
-from wfpipe.pipeline.search.search import find_goal, find_targets, search
+from wfpipe.pipeline.search.search import search
+from wfpipe.pipeline.search.targets import find_goal, find_targets
 from wfpipe.pipeline.stages.run import prune_and_export
 from wfpipe.support.errors import InputError
 from wfpipe.support.progress import Silent
@@ -233,7 +234,7 @@ def test_any_task_is_searched_by_its_own_metric(tmp_path):
         gates={"max_metric_drop": 0.5},
         prune={"search.trials": 2, "exclude": []},
     )  # fmt: skip
-    with pytest.raises(InputError, match="mean absolute error is none: take --max-metric-drop"):
+    with pytest.raises(InputError, match="mean absolute error is none: take max_metric_drop"):
         search(
             quick(**{**recipe.to_dict(), "gates": {"max_accuracy_drop": 1}}),
             RunDirectory(tmp_path / "refused"), Silent(),

@@ -101,13 +101,13 @@ def test_ranks_prune_as_one_process_does(size, values):
 
 
 REFIT: dict[str, Any] = {
-    "criterion": "magnitude", "update": "refit", "refit_positions": 6, "recompute": 2,
-    "correction_steps": 0, "refresh_batchnorm": True,
+    "criterion": "magnitude", "update": "refit", "refit_positions": 6, "correction_steps": 0,
 }  # fmt: skip
-REFITS = [
-    REFIT | {"refit_samples": 640},
-    REFIT | {"refit_samples": 192, "correction_steps": 2},  # 3 batches, fewer than 4 · 128 samples
-    REFIT | {"refit_samples": 64, "refresh_batchnorm": False},  # a rank without any batch
+MANY = [
+    {"gradients": 64},
+    # 7 batches, fewer than 4 · 128 samples: the linear layer chooses its ridge
+    REFIT | {"refit_samples": 448, "correction_steps": 2, "refresh_batchnorm": True},
+    REFIT | {"refit_samples": 64},  # a rank without any batch
 ]
 
 
@@ -116,21 +116,21 @@ def one_by_one(ranks, every: list[dict[str, Any]]):
 
 
 def test_processes_prune_as_one_does_and_send_what_was_foretold():
-    values: dict[str, Any] = {"gradients": 64}
-    every = together(one_by_one, [values, *REFITS])
-    for each in every:
-        for got, wanted in zip(each, [values, *REFITS], strict=True):
-            check_same(got, pruned(alone(), wanted))
-    for name, value in every[0][1][0].items():
-        assert torch.equal(every[1][1][0][name], value)
+    every = together(one_by_one, MANY)
+    for values, *given in zip(MANY, *every, strict=True):
+        wanted = pruned(alone(), values)
+        for got in given:
+            check_same(got, wanted)
+        for name, value in given[0][0].items():
+            assert torch.equal(given[1][0][name], value)
     found = [each[0] for each in every]
     columns = 2 * [8 * 8 * 9 + 128 * 24]
     columns = [columns[0] // 2, columns[0] // 2]
     for rank, (_, _, _, sent) in enumerate(found):
-        wanted = foretold(Sizes(64, columns, shared=[(0, 1)]), rank)
-        assert sent["rows"] == wanted["rows"]
-        assert sent["weights"] == wanted["weights"]
-        assert sum(sent.values()) == pytest.approx(sum(wanted.values()), rel=0.1)
+        told = foretold(Sizes(64, columns, shared=[(0, 1)]), rank)
+        assert sent["rows"] == told["rows"]
+        assert sent["weights"] == told["weights"]
+        assert sum(sent.values()) == pytest.approx(sum(told.values()), rel=0.1)
     assert sum(sum(sent.values()) for _, _, _, sent in found) <= 1.1 * 64 * sum(columns) * 4
 
 
