@@ -251,6 +251,8 @@ def forecast(case: Case, machine: Machine) -> Iterator[tuple[str, str]]:
     yield "sums, weights sent", f"{(sums + weights) / GB:.2f} GB, {(sums + weights) / band:.2f} s"
     yield "prune step", f"{max(passes, sent / band) + work + (sums + weights) / band:.1f} s"
     yield "epoch", f"{steps:,.0f} s of passes; {ddp / GB:.2f} GB, {ddp / band:.3f} s a batch"
+    held = f"{20 * d / GB:.1f} GB whole, {16 * own / GB:.1f} GB and a part's weights in pieces"
+    yield "fine-tuning with AdamW, no activations", held
 
 
 def main() -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from wfpipe.pipeline.ranks.group import Ranks, alone
 from wfpipe.pipeline.ranks.saving import save_together
@@ -15,6 +18,8 @@ from wfpipe.pipeline.runs.directory import RunDirectory
 from wfpipe.pipeline.runs.state import FOLDERS, State, load_state
 from wfpipe.support.errors import InputError
 from wfpipe.tests.pipeline.ranks.together import together
+
+Saved = tuple[Path, list[tuple[dict[str, Tensor], str]]]
 
 
 def make(done: int = 0) -> State:
@@ -39,8 +44,11 @@ def make(done: int = 0) -> State:
     )
 
 
-def save_on_two(ranks: Ranks, folder: str) -> dict[str, Tensor]:
-    """Save two states, with pieces of unequal size in the second; read pieces of it again."""
+def save_on_two(ranks: Ranks, folder: str) -> tuple[dict[str, Tensor], str]:
+    """Save two states, with pieces of unequal size in the second; read pieces of it again.
+
+    Then save on a disk that is full where rank 1 writes; return the pieces, and what is said.
+    """
     directory = RunDirectory(Path(folder))
     state = make(1)
     save_together(state, directory, ranks)
@@ -60,19 +68,29 @@ def save_on_two(ranks: Ranks, folder: str) -> dict[str, Tensor]:
 
     read.fill(directory.checkpoint, "optimizer", room=piece)
     found = {f"{n}": read.optimizer["state"][n]["momentum_buffer"] for n in (0, 1, 2)}
-    return {
-        name: tensor.to_local() for name, tensor in found.items() if isinstance(tensor, DTensor)
-    }
+    pieces = {name: tensor.to_local() for name, tensor in found.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        if ranks.rank == 1:
+            patch.setattr(FileSystem, "create_stream", full)
+        with pytest.raises(InputError) as refused:
+            save_together(read, directory, ranks)
+    ranks.wait()
+    directory.remove_pieces(but=later.pieces["folder"])
+    return pieces, str(refused.value)
+
+
+def full(*given: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Tensor]]]:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     folder = tmp_path_factory.mktemp("saved")
     return folder, together(save_on_two, str(folder))
 
 
 @pytest.fixture
-def copied(saved: tuple[Path, list[dict[str, Tensor]]], tmp_path: Path) -> Path:
+def copied(saved: Saved, tmp_path: Path) -> Path:
     shutil.copytree(saved[0], tmp_path / "run")
     return tmp_path / "run" / "checkpoint.pt"
 
@@ -104,11 +122,17 @@ def test_each_rank_writes_a_share_and_only_the_last_state_is_kept(saved):
 
 
 def test_each_rank_reads_its_pieces_alone(saved):
-    for rank, pieces in enumerate(saved[1]):
+    for rank, (pieces, _) in enumerate(saved[1]):
         for number, entry in make(2).optimizer["state"].items():
             whole = entry["momentum_buffer"]
             half = -(-len(whole) // 2)
             assert torch.equal(pieces[f"{number}"], whole[rank * half : (rank + 1) * half])
+
+
+def test_every_rank_says_which_of_them_could_not_write_and_the_state_before_stays(saved):
+    for _, said in saved[1]:
+        assert said == f"rank 1 cannot write {saved[0] / 'checkpoint-a'}: No space left on device"
+    assert load_state(saved[0] / "checkpoint.pt").done == 2
 
 
 def test_a_run_that_one_process_continues_has_one_file_again(copied):
