@@ -76,12 +76,13 @@ def open_and_read(folder: Path, shards: bool, begun: float) -> None:
     only = range(ranks.rank, ranks.rank + 2)
     next(iter(data.fisher_batches(draw=0, count=400, batch=16, only=only)))
     next(iter(data.training_batches(epoch=0, batch=BATCH).part(ranks.rank, ranks.size)))
-    first = max(ranks.gather(time.time()))
+    first, used = max(ranks.gather(time.time())), ranks.gather(time.process_time())
     if ranks.first:
         count = len(data.train) + len(data.test)
         print(f"{count} samples, {data.classes} classes, {ranks.size} rank(s)")
         print(f"started {joined - begun:.1f} s, open {opened - begun:.1f} s")
         print(f"first batches {first - begun:.1f} s")
+        print(f"processor time of the ranks: {', '.join(f'{each:.1f}' for each in used)} s")
         print(f"figure: {first - begun:.1f}", flush=True)
 
 
