@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..pipeline.ranks.environment import attempt, many, may_restart
+from ..pipeline.ranks.environment import many, may_restart
 from ..pipeline.recipe.published import published_layer
 from ..pipeline.recipe.reading import Values, resolve
 from ..pipeline.recipe.recipe import Recipe
@@ -76,6 +76,14 @@ def _demo(file: Values | None, flags: Values) -> Values:
     return {} if own else {"export": {"variants": ["sparse-cpu"]}}
 
 
+def _restarted() -> bool:
+    if not may_restart():
+        return False
+    from ..pipeline.ranks.start import restarted
+
+    return restarted()
+
+
 def open_request(options: dict[str, Any], reporter: Reporter) -> RunRequest:
     """Turn a command's options into a request; the output options were taken out before."""
     resume, overwrite = options.pop("resume"), options.pop("overwrite")
@@ -89,7 +97,7 @@ def open_request(options: dict[str, Any], reporter: Reporter) -> RunRequest:
         raise InputError(
             "--max-restarts of torchrun needs --out: the folder of the run to continue"
         )
-    if out is not None and attempt() > 0 and RunDirectory(Path(out)).recipe.is_file():
+    if out is not None and _restarted() and RunDirectory(Path(out)).recipe.is_file():
         resume, overwrite = True, False
     if resume:
         if out is None:

@@ -71,10 +71,17 @@ def preparation_of(name: str) -> dict[str, Any]:
     """Return how images were prepared for a model, as the section ``data`` of a recipe has it.
 
     Raises:
-        InputError: when the file of the image processor is no JSON.
+        InputError: when the file of the image processor is no JSON, or its values make no sense.
     """
     processor = _json(name, IMAGES)
-    return {} if processor is None else from_image_processor(processor)
+    if processor is None:
+        return {}
+    try:
+        return from_image_processor(processor)
+    except (ArithmeticError, TypeError, ValueError) as error:  # values of any kind
+        raise InputError(
+            f"{IMAGES} of model {name!r} holds what no image processor has: {first_line(error)}"
+        ) from None
 
 
 def has_tokenizer(name: str) -> bool:
@@ -282,11 +289,10 @@ def _in_a_line(name: str) -> Iterator[None]:
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
     """Keep what a library says while it reads to itself."""
-    log, bar = transformers.utils.logging, transformers.utils.logging
-    before = log.get_verbosity()
+    log = transformers.utils.logging
+    before, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
-    bars = bar.is_progress_bar_enabled()
-    bar.disable_progress_bar()
+    log.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -294,4 +300,4 @@ def _quiet(transformers: Any) -> Iterator[None]:
     finally:
         log.set_verbosity(before)
         if bars:
-            bar.enable_progress_bar()
+            log.enable_progress_bar()

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from ...support.errors import InputError
 from ..documents.report import Environment, GateResult, ModelFigures, Speedup
-from ..documents.score import in_words
+from ..documents.score import Score, in_words
 from ..documents.units import counted
 
 ROUNDING = 1e-9  # of a figure computed in float64: a gate met exactly must not fail by it
@@ -110,12 +110,24 @@ def _lost(gate: str, dense: ModelFigures, pruned: ModelFigures) -> float:
             f"{gate} needs the accuracy of both models, and none was measured: "
             "pass labelled test data, or leave the gate out"
         )
-    if gate == "max_accuracy_drop" and not (now.is_share and now.higher_is_better):
-        raise InputError(
-            f"max_accuracy_drop is for a share in percent, and {in_words(pruned.metric)} is none: "
-            "take max_metric_drop"
-        )
+    if gate == "max_accuracy_drop":
+        check_share(gate, pruned.metric, now)
     return now.loss(then)
+
+
+def check_share(gate: str, metric: str, score: Score) -> None:
+    """Refuse a gate in points on a metric that is no share in percent, or better when it is less.
+
+    Args:
+        gate: its name.
+        metric: the metric that counts.
+        score: a value of it.
+    """
+    if not (score.is_share and score.higher_is_better):
+        raise InputError(
+            f"{gate} is for a share in percent, and {in_words(metric)} is none: take "
+            "max_metric_drop"
+        )
 
 
 _COMPARED = {

@@ -161,6 +161,11 @@ def _cause(error: BaseException) -> str:
         return f"the operator {operator[1]} has no ONNX form"
     if "Constraints violated (batch)" in text:
         return "it works at one batch size only: use x.shape[0] or -1 in place of a fixed size"
+    if "Constraints violated" in text:
+        return (
+            "a size that export.dynamic leaves free is a fixed one in it, as the length is that "
+            "recurrent layers run over: leave it out of export.dynamic"
+        )
     if "data-dependent" in text:
         return (
             f"what it computes depends on the values of its input{_source_line(text)}: "

@@ -29,11 +29,12 @@ def samples(file: Path, manifest: dict[str, Any], folder: Path) -> Iterator[tupl
         ValueError: when it cannot be read, or lacks a column.
     """
     tokenizer = open_tokenizer(folder)
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            name = f"{file}:{number}"
-            row = parsed(line, file.suffix.lower() == ".txt", manifest["text"], name)
-            yield name, inputs_of(row, tokenizer, manifest, name)
+    with open(file, encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                name, text = f"{file}:{number}", line.rstrip("\n")
+                row = parsed(text, file.suffix.lower() == ".txt", manifest["text"], name)
+                yield name, inputs_of(row, tokenizer, manifest, name)
 
 
 def open_tokenizer(folder: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,16 @@ class TrainerPruning(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Continue from the checkpoint that training continues from."""
         path = _checkpoint(args, state)
-        if state.global_step > 0 and path.is_file():
+        if state.global_step == 0:
+            return
+        if path.is_file():
             self._epochs.pruner.load_state_dict(torch.load(path, weights_only=True))
+        else:
+            warnings.warn(
+                f"training continues without the masks of its checkpoint: {str(path)!r} is not "
+                "there, so that pruning begins anew; keep output_dir as it was",
+                stacklevel=2,
+            )
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take the prune step that is due."""

@@ -26,6 +26,8 @@ END_FILE = "WFPIPE_END"
 """Names the file in which the one that told the user leaves the exit code, for the starter."""
 LOST = 1
 """The exit code where a rank is gone without a word, or hangs."""
+_STARTS: list[str] = []
+"""The name of this start of the job, when all ranks have met."""
 
 _WORDS_OF_LOSS = (
     "Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL",
@@ -51,9 +53,15 @@ def open_store() -> Any:
         return None
 
 
+def begin(start: str) -> None:
+    """Note the name of this start of the job, under which its values are in the store."""
+    _STARTS.append(start)
+
+
 def key(name: str) -> str:
     """Return the name that a value of this start of the job has in the store."""
-    return f"wfpipe/{attempt()}/{name}"
+    start = _STARTS[-1] if _STARTS else attempt()
+    return f"wfpipe/{start}/{name}"
 
 
 def noted(store: Any) -> tuple[int, int] | None:

@@ -8,11 +8,13 @@ from functools import cache
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from . import ending
-from .environment import many
+from .environment import attempt, many
 from .group import Ranks, alone
 from .heartbeat import Heart
+from .meeting import meet
 
 _FOREVER = timedelta(days=365)
 
@@ -28,16 +30,29 @@ def join() -> Ranks:
     return _joined()
 
 
+def restarted() -> bool:
+    """Tell whether torchrun has started a rank of the job again, here or on another machine."""
+    return any(join().gather(attempt() > 0))
+
+
 @cache
 def _joined() -> Ranks:
     if not dist.is_initialized():
         cuda = torch.cuda.is_available() and dist.is_nccl_available()
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        store, number, count = next(rendezvous("env://"))
+        start = meet(store, number, count)
+        ending.begin(start)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            store=dist.PrefixStore(start, store),  # type: ignore[attr-defined]
+            rank=number,
+            world_size=count,
+        )
     rank, size = dist.get_rank(), dist.get_world_size()
-    store = ending.open_store()
+    told = ending.open_store()
     heart = None
-    if store is not None and size > 1:
-        heart = Heart(store, rank, size, _tell, ending.leave)
+    if told is not None and size > 1:
+        heart = Heart(told, rank, size, _tell, ending.leave)
     atexit.register(_part, heart)
     return Ranks(rank, size, dist.new_group(backend="gloo", timeout=_FOREVER))
 

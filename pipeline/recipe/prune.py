@@ -319,9 +319,13 @@ def _default(key: str) -> Any:
 def _for_channels(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values over the defaults of pattern=channel: half of the MACs, refitted.
 
-    A width is cut in all layers that share it, so that no layer is left out unless asked for.
+    A width is cut in all layers that share it, so that no layer is left out unless asked for. A
+    search for a share of the MACs begins with that share.
     """
-    target = {} if values.get("sparsity") is not None else {"sparsity": None, "max_macs": 0.5}
+    search = values.get("search")
+    sought = search.get("target_macs") if isinstance(search, Mapping) else None
+    share = 0.5 if sought is None else sought
+    target = {} if values.get("sparsity") is not None else {"sparsity": None, "max_macs": share}
     usual = {"update": "refit", "exclude": []}
     given = {key: value for key, value in values.items() if key != "sparsity" or value is not None}
     return {**target, **usual, **given}

@@ -25,7 +25,7 @@ from ..pruning.choice.limits import bounds
 from ..pruning.tensors.layout import Layout
 from ..ranks.group import Ranks
 from ..ranks.start import join
-from ..recipe.pattern import CHANNEL, parse_pattern
+from ..recipe.pattern import CHANNEL
 from ..recipe.recipe import Recipe
 from ..recipe.search import SearchSettings
 from ..runs.directory import RunDirectory
@@ -35,6 +35,7 @@ from ..stages.measure import session_settings
 from ..stages.opening import Job, open_job
 from ..stages.prune import score_now
 from .channel_ways import ChannelsToMacs, ChannelsToSpeed, FewestMacs
+from .targets import find_goal, find_targets, is_of_speed
 from .trials import past, run_trial, trial_directories, trial_directory
 from .ways import MostSparsity, MostSpeed, ToMacs, ToSpeed, Way, trial_recipe
 
@@ -70,9 +71,10 @@ def search(
         _check_free(directory)
     once = _WarnOnce(reporter)
     job = open_job(recipe, directory, once, resume=resume, overwrite=overwrite)
-    if _is_of_speed(targets, goal) and job.setup.channels is None:
+    if is_of_speed(targets, goal) and job.setup.channels is None:
         check_kernels(job, "a target of time")
     limit = _limit(job)
+    _check_macs(targets, limit, recipe)
     dense_stage(job)
     if ranks.first and not resume:
         _clear(directory.path)
@@ -81,82 +83,6 @@ def search(
     found = found.model_copy(update={"varied": way.key})
     del job  # its network and data: each trial opens its own
     return _Hunt(recipe, directory, way, once, ranks).run(found)
-
-
-def find_targets(recipe: Recipe) -> Targets:
-    """Return the targets of a recipe.
-
-    Raises:
-        InputError: when there is none, or they contradict each other or the rest of the recipe.
-    """
-    wanted, prune = recipe.prune.search or SearchSettings(), recipe.prune
-    given = {
-        "target-latency-ms": wanted.target_latency_ms,
-        "target-speedup": prune.target_speedup,
-        "target-macs": wanted.target_macs,
-    }
-    names = [f"--{name}" for name, value in given.items() if value is not None]
-    drop, worse = recipe.gates.max_accuracy_drop, recipe.gates.max_metric_drop
-    if len(names) > 1:
-        raise InputError(f"{' and '.join(names)} exclude each other: leave one")
-    if not names and drop is None and worse is None:
-        raise InputError(
-            "a search needs a target: --max-accuracy-drop, --max-metric-drop, --target-latency-ms, "
-            "--target-speedup or --target-macs"
-        )
-    if prune.pattern == CHANNEL and prune.sparsity is not None:
-        raise InputError(
-            f"prune.sparsity={prune.sparsity:g} fixes how many channels go: a search varies "
-            "prune.max_macs, so leave it out"
-        )
-    if parse_pattern(prune.pattern).kept:
-        raise InputError(
-            f"pattern {prune.pattern} fixes the sparsity, so that a search has nothing to vary: "
-            "take unstructured, block or channel"
-        )
-    if prune.pattern != CHANNEL:
-        _check_allocation(recipe, wanted)
-    return Targets(
-        max_accuracy_drop=drop,
-        max_metric_drop=worse,
-        latency_ms=wanted.target_latency_ms,
-        speedup=prune.target_speedup,
-        macs=wanted.target_macs,
-    )
-
-
-def find_goal(recipe: Recipe) -> Rule:
-    """Return what is best among the models that meet the targets: as set, or by the targets."""
-    wanted = recipe.prune.search or SearchSettings()
-    if wanted.goal is not None:
-        return wanted.goal
-    costs = (wanted.target_latency_ms, wanted.target_macs, recipe.prune.target_speedup)
-    return "smallest" if all(cost is None for cost in costs) else "most-accurate"
-
-
-def _check_allocation(recipe: Recipe, wanted: SearchSettings) -> None:
-    """Refuse an allocation that a target has to replace, and limits that it would break."""
-    allocation, goal = recipe.prune.allocation, find_goal(recipe)
-    timed = wanted.target_latency_ms is not None or (
-        goal == "fastest" and recipe.prune.target_speedup is None and wanted.target_macs is None
-    )
-    needed = "latency" if timed else "flops" if wanted.target_macs is not None else None
-    if needed is not None and allocation not in ("global", needed):
-        what = "a target of MACs" if needed == "flops" else "a search for speed"
-        raise InputError(
-            f"{what} shares the zeros by allocation {needed}, got prune.allocation={allocation}: "
-            "leave it out"
-        )
-    if recipe.prune.max_macs is not None:
-        raise InputError(
-            f"prune.max_macs={recipe.prune.max_macs:g} fixes how much is pruned: "
-            "give a search --target-macs instead"
-        )
-
-
-def _is_of_speed(targets: Targets, goal: Rule) -> bool:
-    timed = targets.latency_ms is not None or targets.speedup is not None
-    return timed or (goal == "fastest" and targets.macs is None)
 
 
 def _check_free(directory: RunDirectory) -> None:
@@ -175,6 +101,7 @@ def _clear(path: Path) -> None:
     for trial in trial_directories(path):
         for file in trial.files():
             file.unlink(missing_ok=True)
+        trial.remove_pieces()
         if not any(trial.path.iterdir()):
             trial.path.rmdir()
 
@@ -191,6 +118,15 @@ def _limit(job: Job) -> float:
     return int(1e6 * min(most, layout.total - 1) / layout.total) / 1e6
 
 
+def _check_macs(targets: Targets, least: float, recipe: Recipe) -> None:
+    """Refuse a share of the MACs that whole channels cannot come to."""
+    if recipe.prune.pattern == CHANNEL and targets.macs is not None and targets.macs < least:
+        raise InputError(
+            f"--target-macs {targets.macs:g} cannot be met: whole channels leave at least "
+            f"{100 * least:.3g} %; see prune.channel_multiple and prune.channel_least"
+        )
+
+
 def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
     """Return the search as far as it has come: from its file, or at its beginning.
 
@@ -204,11 +140,6 @@ def _begun(job: Job, targets: Targets, goal: Rule) -> Search:
             raise InputError(f"{str(path)!r} is of another search: start again with --overwrite")
         return found
     dense = score_now(job)
-    if targets.max_accuracy_drop is not None and not (dense.is_share and dense.higher_is_better):
-        raise InputError(
-            f"--max-accuracy-drop is for a share in percent, and {job.task.title} is none: take "
-            "--max-metric-drop"
-        )
     latency = None
     if targets.latency_ms is not None:
         latency = job.ranks.of_first(lambda: dense_latency(job))

@@ -27,7 +27,7 @@ from ..pruning.gradients.rows import evaluating
 from ..pruning.tensors.masks import sparsity
 from ..recipe.task import CLASSIFICATION
 from ..steps.channels.shrink import TOLERANCE
-from .measure import PARITY_SAMPLES, session_settings
+from .measure import PARITY_SAMPLES, check_lengths, session_settings
 from .opening import Job
 from .prune import logged, score_now
 from .small import check_small, small_network
@@ -68,6 +68,7 @@ def _dense_file(job: Job) -> None:
         except UnusedWeight as error:
             raise InputError(str(error)) from None
         check_excluded(job.recipe.export, content)
+        check_lengths(content, job.data, job.recipe, job.placement.device)
     if not job.begun:
         job.directory.begin(job.recipe)
     if content is not None:

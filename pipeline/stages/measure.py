@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import torch
@@ -141,17 +142,21 @@ def _shares(zeros: ZeroCount | None, layers: Sequence[LayerFigures]) -> dict[str
     }
 
 
-def check_lengths(dense: Path, data: Data, recipe: Recipe, device: torch.device) -> None:
-    """Try the dense file at the lengths of ``validate.lengths``, before a run of hours.
+def check_lengths(model: bytes, data: Data, recipe: Recipe, device: torch.device) -> None:
+    """Try a model at the lengths of ``validate.lengths``, before a run of hours.
 
     Raises:
         InputError: when its sequences are not free, or it does not take one.
     """
-    if recipe.validate_.lengths:
-        session = open_session(dense, session_settings(recipe.validate_, device))
-        inputs, _ = next(iter(data.test_batches(batch=recipe.validate_.batches[0])))
-        for length in recipe.validate_.lengths:
-            check_length(session, each(lambda t: t.numpy(), inputs), length)
+    if not recipe.validate_.lengths:
+        return
+    with TemporaryDirectory(prefix="wfpipe-") as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(model)
+        session = open_session(file, session_settings(recipe.validate_, device))
+    inputs, _ = next(iter(data.test_batches(batch=recipe.validate_.batches[0])))
+    for length in recipe.validate_.lengths:
+        check_length(session, each(lambda t: t.numpy(), inputs), length)
 
 
 def _verdict(measured: Measured, settings: SessionSettings) -> str:

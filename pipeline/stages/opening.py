@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from ...exporters.documents.manifest import SPARSE_CPU
+from ...exporters.documents.score import ACCURACY
+from ...exporters.judging.gates import check_share
 from ...exporters.measuring.kernels_library import libraries_for
 from ...models.calling import take_nests
 from ...models.copying import copy_module
@@ -37,6 +39,7 @@ from ..steps.channels.channels import find_channels
 from ..steps.collect import Collector
 from ..steps.setup import Setup, find_weights, set_up
 from ..tasks.given import try_out
+from ..tasks.own import measured
 from ..tasks.registry import open_task
 from ..tasks.task import Task
 from .as_it_came import check_repeatable, check_untouched
@@ -127,6 +130,8 @@ def open_parts(
     check_repeatable(module, inputs)
     if given.task is not None:
         try_out(task, outputs, targets)
+    if recipe.gates.max_accuracy_drop is not None and task.metric != ACCURACY:
+        check_share("max_accuracy_drop", task.metric, measured(task, outputs, targets)[task.metric])
     if recipe.finetune.epochs > 0 and not any(p.requires_grad for p in module.parameters()):
         raise InputError(
             "all parameters are frozen (requires_grad=False), so there is nothing to fine-tune: "
@@ -170,12 +175,12 @@ def open_job(
         InputError: for anything in the recipe or in the files that cannot work.
     """
     ranks = join()
-    if ranks.first:
-        directory.remove_leftovers()
     if resume:
         directory.check_continuable()
     elif ranks.first:
         directory.check_free(overwrite=overwrite)
+    if ranks.first:  # not before: a run that goes on in the folder has files under way
+        directory.remove_leftovers()
     if recipe.export.targets and SPARSE_CPU in recipe.export.variants:
         libraries_for(recipe.export.targets)
     parts = open_parts(recipe, directory.path, reporter, given, ranks)

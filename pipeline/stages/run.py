@@ -28,7 +28,7 @@ from ..runs.state import Event
 from .channel_times import channel_times_stage
 from .export import dense_stage, export_stage, real_samples
 from .latency import check_latency, latency_stage
-from .measure import check_lengths, measure_files, plan, session_settings
+from .measure import measure_files, plan, session_settings
 from .opening import Given, Job, open_job, open_recipe_data
 from .prune import prune_stage
 from .texts import packable_text
@@ -190,7 +190,6 @@ def prune_job(job: Job) -> None:
         )
     check_latency(job)
     dense_stage(job)
-    check_lengths(job.directory.dense, job.data, job.recipe, job.placement.device)
     latency_stage(job)
     channel_times_stage(job)
     prune_stage(job)

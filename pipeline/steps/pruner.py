@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from ..pruning.tensors.layout import Layout
 from ..pruning.tensors.masks import mask_weights, sparsity
 from ..pruning.tensors.prunables import FIRST_CONV, LAST_LINEAR, find_prunables, input_axes
 from ..pruning.tensors.schedule import sparsities
+from ..recipe.pattern import CHANNEL
 from .held_back_loss import write_back
 from .pattern import pattern_of
 
@@ -68,13 +69,11 @@ class Pruner:
         damping: float = 1e-5,
         exclude: Sequence[str] = (FIRST_CONV, LAST_LINEAR),
     ) -> None:
-        if criterion not in CRITERIA or CRITERIA[criterion].need not in _NEEDS:
-            known = [name for name, each in CRITERIA.items() if each.need in _NEEDS]
-            raise InputError(f"criterion must be one of {', '.join(known)}, got {criterion!r}")
+        _check(criterion, update, pattern, rows)
         try:
             self._path = sparsities(sparsity, steps, "cubic")
             self._weights = find_prunables(model, exclude=exclude)
-            shape = pattern_of(pattern)
+            shape, fisher = pattern_of(pattern), Fisher(damping=damping)
         except ValueError as error:
             raise InputError(str(error)) from None
         self._model = model
@@ -82,10 +81,7 @@ class Pruner:
         self._rows = rows
         self._layout = Layout(self._weights)
         self._axes = input_axes(model, self._weights)
-        self._method = Method(
-            criterion=criterion, update=update, pattern=shape,
-            fisher=Fisher(damping=damping),
-        )  # fmt: skip
+        self._method = Method(criterion=criterion, update=update, pattern=shape, fisher=fisher)
         self.masks = {
             name: torch.ones_like(weight, dtype=torch.bool)
             for name, weight in self._weights.items()
@@ -181,3 +177,19 @@ class Pruner:
                 yield each(lambda t: t.to(device), parts(batch, "gradients"))
             if empty:
                 raise InputError("gradients need at least one mini-batch, got none")
+
+
+def _check(criterion: str, update: str, pattern: str, rows: int) -> None:
+    """Refuse what a recipe takes and a loop of one's own cannot, and numbers out of range."""
+    known = [name for name, kind in CRITERIA.items() if kind.need in _NEEDS]
+    if criterion not in known:
+        raise InputError(f"criterion must be one of {', '.join(known)}, got {criterion!r}")
+    if update not in get_args(Update):
+        raise InputError(f"update must be one of {', '.join(get_args(Update))}, got {update!r}")
+    if pattern == CHANNEL:
+        raise InputError(
+            "pattern channel changes the shapes of a network, which a training loop of one's own "
+            "holds: take wfpipe.compress, or another pattern"
+        )
+    if rows < 1:
+        raise InputError(f"rows must be at least 1, got {rows}")

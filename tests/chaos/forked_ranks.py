@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import inspect
 import os
 import signal
 import sys
@@ -15,6 +16,10 @@ from typing import Any
 from unittest.mock import patch
 
 from wfpipe.tests.cli.forked import PROGRAM, run_to_exit
+
+_SPARED = patch.object(inspect, "getmodule", lambda *_: None)
+"""For each event that it notes, torch's agent asks of which module its callers are: here it looks
+through thousands of modules, where there are few in a process of its own."""
 
 
 def main(arguments: list[str]) -> None:
@@ -27,15 +32,17 @@ def main(arguments: list[str]) -> None:
         config.start_method = "fork"
         return real(config, _rank)
 
+    _SPARED.start()
     with patch.object(api, "elastic_launch", forking):
         run_to_exit(PROGRAM, arguments)
 
 
 def _rank(*words: str) -> None:
-    """Run the program as a rank: ``words`` are ``-m``, the package, and its arguments."""
+    """Run the program as a rank; ``words`` are what Python is called with."""
+    _SPARED.stop()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    given = list(words[2:])
+    given = list(words[words.index("wfpipe") + 1 :])
     sys.argv = ["wfpipe", *given]
     module, _, name = PROGRAM.partition(":")
     code: object = 0

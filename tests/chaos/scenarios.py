@@ -129,8 +129,7 @@ def hang(begin: Begin, folder: Path) -> str:
 
 def vanish(begin: Begin, folder: Path) -> str:
     """Remove an image that rank 1 reads in every epoch, as training begins."""
-    images = write_images(folder / "images")
-    job = [*OF_IMAGES, "--data", str(folder / "images")]
+    images, job = write_images(folder / "images"), of_images(folder)
     undisturbed(begin, job, folder / "whole")
     run, victim = folder / "run", images[rank_one_reads(len(images))]
     process = run_until(begin, job, run, 2)
@@ -138,6 +137,11 @@ def vanish(begin: Begin, folder: Path) -> str:
     line = ended(process, 2, ["rank 1: ", str(victim), "No such file"])
     aside.rename(victim)
     return f"{line}\n{goes_on(begin, job, run, folder / 'whole')}"
+
+
+def of_images(folder: Path) -> list[str]:
+    """Return a job on the images in a folder of another one."""
+    return [*OF_IMAGES, "--data", str(folder / "images")]
 
 
 def write_images(folder: Path) -> list[Path]:

@@ -80,6 +80,11 @@ def nan_features() -> np.ndarray:
     return x
 
 
+def numbers(path: Path) -> Path:
+    x, y = np.eye(20, 64, dtype=np.float32), np.arange(20, dtype=np.float32)
+    return arrays(path, x_train=x, y_train=y, x_test=x, y_test=y)
+
+
 def factory(folder: Path, body: str) -> str:
     write(folder / "net.py", f"import torch.nn as nn\n{body}\n".encode())
     return f"{folder / 'net.py'}:build"
@@ -258,6 +263,17 @@ CASES: dict[str, Case] = {
             write(p / "r.json", json.dumps(make_report(gates=[]).to_json()).encode()),
         ],
         ["r.json", "360 samples there, 359 here"],
+    ),
+    "points of a metric that is no share": (
+        lambda p: [
+            *model(p, "def build(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 1))"),
+            *data(numbers(p / "a.npz"), "--task", "regression", "--max-accuracy-drop", 1),
+        ],
+        ["max_accuracy_drop", "mean absolute error is none", "max_metric_drop"],
+    ),
+    "lengths of what is no sequence": (
+        lambda _: ["--set", "validate.lengths=4"],
+        ["validate.lengths", "export.dynamic=sequence"],
     ),
     "a training split too small": (lambda _: ["--set", "data.limit_train=3"], ["10", "3"]),
 }

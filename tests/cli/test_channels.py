@@ -113,7 +113,10 @@ def test_what_channels_have_left_is_pruned_by_a_second_pattern(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["--set", "prune.channel_multiple=512"], ["prune.max_macs=0.5", "cannot be met", "100 %"]),
+        (
+            ["--set", "prune.channel_multiple=512"],
+            ["prune.max_macs=0.5", "cannot be met", "multiples of 512", "below 512"],
+        ),
         (["--set", "prune.max_macs=0.0001"], ["prune.max_macs=0.0001", "at least"]),
         (["--set", "prune.max_macs=1.5"], ["prune.max_macs", "less than 1"]),
         (["--sparsity", "0.5", "--set", "prune.max_macs=0.5"], ["max_macs", "sparsity=0.5"]),

@@ -82,10 +82,8 @@ def test_values_are_those_of_the_image_processor_whatever_its_factor() -> None:
     pixel = 200.0
     for changes in ({"rescale_factor": 1 / 127.5}, {"do_rescale": False}, {"do_normalize": False,
                     "rescale_factor": 1 / 127.5}, {}):  # fmt: skip
-        processor = {**PROCESSOR, "do_resize": False, **changes}
-        factor: Any = (
-            processor.get("rescale_factor", 1 / 255) if "do_rescale" not in changes else 1.0
-        )
+        processor: dict[str, Any] = {**PROCESSOR, "do_resize": False, **changes}
+        factor = processor.get("rescale_factor", 1 / 255) if "do_rescale" not in changes else 1.0
         wanted = pixel * factor
         if "do_normalize" not in changes:
             wanted = (wanted - 0.5) / 0.25
@@ -93,6 +91,21 @@ def test_values_are_those_of_the_image_processor_whatever_its_factor() -> None:
         assert (pixel / 255 - found["mean"][0]) / found["std"][0] == pytest.approx(wanted)
     with pytest.raises(InputError, match="says do_flip_channel_order, which is not done here"):
         from_image_processor({"do_flip_channel_order": True})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"image_mean": 0.5, "rescale_factor": 1.0}, {"rescale_factor": 0, "do_normalize": False},
+     {"size": {"shortest_edge": 224}, "crop_pct": None}, {"size": 8, "resample": []}],
+)  # fmt: skip
+def test_values_that_no_image_processor_has_are_refused_in_a_line(
+    tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    name = saved(tmp_path, BERT, preprocessor_config={**PROCESSOR, **damage})
+    with pytest.raises(
+        InputError, match=r"preprocessor_config.json of model .* no image processor"
+    ):
+        preparation_of(name)
 
 
 def test_a_model_brings_task_preparation_and_tokenizer_where_the_recipe_says_nothing(

@@ -79,7 +79,8 @@ def as_the_task_has_it(source: Source, task: str, reporter: Reporter) -> Source:
     two = all(split.classed and set(np.unique(split.targets)) <= {0, 1} for split in splits)
     if task != MULTILABEL or source.kind == "nest" or not two:
         return source
-    yes = "1" if source.class_names is None else repr(source.class_names[1])
+    named = (source.class_names or ())[1:]
+    yes = repr(named[0]) if named else "1"
     reporter.say(f"two classes are one label: class {yes} is its yes")
     train, test = (
         Split(split.reader, split.targets.astype(np.float32), classed=False) for split in splits
@@ -106,7 +107,7 @@ def check_source(source: Source, settings: DataSettings, task: str) -> None:
     if task != CLASSIFICATION and source.train.classed:
         raise InputError(
             f"data {settings.source!r} holds a class for each sample, which is for task "
-            f"{CLASSIFICATION}: for task {task} pass FILE.npz or FILE.py:FACTORY"
+            f"{CLASSIFICATION}: for task {task} pass FILE.npz, FILE.py:FACTORY{_or_table(task)}"
         )
     if source.kind == "features":
         _refuse_settings(settings, _OF_IMAGES, "needs images: {} holds float features")
@@ -116,6 +117,11 @@ def check_source(source: Source, settings: DataSettings, task: str) -> None:
         )
     for part, split in splits.items():
         _check_classes(split, part, settings.source)
+
+
+def _or_table(task: str) -> str:
+    tables = task in image_table.TASKS
+    return f", or a folder of images with {image_table.TABLE}" if tables else ""
 
 
 def _digits() -> Source:

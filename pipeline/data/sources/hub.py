@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ....models.hugging_face import tokenizer_of
-from ....support.errors import InputError, unknown
+from ....support.errors import InputError, shown, unknown
 from ...recipe.data import DataSettings
 from ...recipe.task import CLASSIFICATION, NEXT_TOKEN
 from .factory import FactoryReader
@@ -186,5 +186,10 @@ def _class_names(feature: Any) -> tuple[str, ...] | None:
 
 
 def _split(dataset: Any, part: str, column: str, label: str) -> Split:
-    labels = [-1 if value is None else value for value in dataset[label][:]]
-    return Split(HubReader(dataset, column, part), np.array(labels, np.int64))
+    labels = np.array([-1 if value is None else value for value in dataset[label][:]])
+    if labels.ndim != 1 or not (np.issubdtype(labels.dtype, np.integer) or not labels.size):
+        raise InputError(
+            f"column {label!r} of split {part!r} must hold the number of a class for each image, "
+            f"got {shown(dataset[label][0])}; for other targets see FILE.py:FACTORY"
+        )
+    return Split(HubReader(dataset, column, part), labels.astype(np.int64))

@@ -54,7 +54,7 @@ def _split(folder: Path, task: str) -> tuple[list[str], Split]:
     path = folder / TABLE
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *rows = csv.reader(file, strict=True)
+            header, *rows = [*csv.reader(file, strict=True)] or [[]]
     except FileNotFoundError:
         raise InputError(f"data folder {str(folder)!r} has no {TABLE}") from None
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
@@ -62,7 +62,7 @@ def _split(folder: Path, task: str) -> tuple[list[str], Split]:
     if header.count(_FILE) != 1 or len(header) < 2:
         raise InputError(
             f"table {str(path)!r} must have one column {_FILE!r} and one for each target, it has "
-            f"{', '.join(header)}"
+            f"{', '.join(header) or 'none'}"
         )
     place = header.index(_FILE)
     columns = header[:place] + header[place + 1 :]

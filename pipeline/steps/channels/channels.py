@@ -66,9 +66,15 @@ class Channels:
         try:
             choose(losses, self.groups, self.rules, everything, (1 - amount) * self.dense)
         except ValueError:
+            least, multiple = self.least(module), self.rules.multiple
+            if least == 1 and multiple > 1 and (self.rules.fewest, self.rules.least) == (1, 0):
+                raise InputError(
+                    f"{what} cannot be met: widths are cut to multiples of {multiple} channels "
+                    f"(prune.channel_multiple), and no width can be; set it below {multiple}"
+                ) from None
             raise InputError(
                 f"{what} cannot be met: whole channels leave at least "
-                f"{100 * self.least(module):.3g} %; see prune.channel_multiple, "
+                f"{100 * least:.3g} %; see prune.channel_multiple, "
                 "prune.channel_least, prune.min_kept, prune.include and prune.exclude"
             ) from None
 

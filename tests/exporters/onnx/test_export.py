@@ -301,6 +301,22 @@ def test_model_that_cannot_be_exported_is_refused_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+class Reader(nn.GRU):
+    def __init__(self) -> None:
+        super().__init__(3, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x)[0]
+
+
+def test_a_length_that_is_counted_on_is_to_be_left_out_of_the_free_sizes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"recurrent layers run over: leave it out of export\.dyn"):
+        export_onnx(
+            Reader(), torch.zeros(2, 5, 3), tmp_path / "model.onnx", opset=20, metadata={},
+            dynamic=["batch", "sequence"],
+        )  # fmt: skip
+
+
 def test_every_output_is_in_the_file_and_like_pytorch(tmp_path: Path) -> None:
     path, network, samples = tmp_path / "model.onnx", Several(), torch.randn(70, 5)
     export(network, path, 5)

@@ -131,7 +131,7 @@ def test_a_package_has_the_tokenizer_and_the_golden_texts_under_its_digests(tmp_
 
 
 def test_texts_give_what_their_tokens_give(tmp_path: Path, call: Call) -> None:
-    (tmp_path / "a.txt").write_text("a bad film\n\ngood\n")
+    (tmp_path / "a.txt").write_text("\ufeffa bad\u2028film\n\ngood\n", encoding="utf-8")
     (tmp_path / "a.jsonl").write_text(json.dumps({"sentence": "good", "id": 3}))
     np.savez(tmp_path / "a.npz", **made_of(["a bad film", "good"]))
     code, said, problem = call("--json", "a.txt", "a.jsonl", "a.npz")

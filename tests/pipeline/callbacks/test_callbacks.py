@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -59,6 +61,31 @@ def test_a_training_that_ends_too_early_is_told() -> None:
         epochs.end()
     with pytest.raises(InputError, match="every must be at least 1 epoch, got 0"):
         Epochs(pruner_of(network()), 0)
+
+
+def test_a_checkpoint_of_the_trainer_without_masks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        sys.modules, "transformers", cast("Any", SimpleNamespace(TrainerCallback=object))
+    )
+    spec = importlib.util.find_spec("wfpipe.pipeline.callbacks.trainer_callback")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    pruner = pruner_of(network())
+    callback, args = module.TrainerPruning(pruner), SimpleNamespace(output_dir=str(tmp_path))
+    state = SimpleNamespace(global_step=0, is_world_process_zero=True, epoch=0.0)
+    callback.on_train_begin(args, state, None)
+    callback.on_epoch_begin(args, state, None)
+    (tmp_path / "checkpoint-4").mkdir()
+    state.global_step = 4
+    callback.on_save(args, state, None)
+    module.TrainerPruning(pruner_of(network())).on_train_begin(args, state, None)
+    elsewhere = SimpleNamespace(output_dir=str(tmp_path / "elsewhere"))
+    with pytest.warns(UserWarning, match="without the masks of its checkpoint"):
+        callback.on_train_begin(elsewhere, state, None)
 
 
 @pytest.mark.skipif(

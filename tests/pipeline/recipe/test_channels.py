@@ -18,6 +18,12 @@ def test_half_of_the_macs_is_left_unless_said_otherwise_and_layers_are_refitted(
     assert (prune.update, prune.exclude) == ("refit", [])
 
 
+def test_a_search_for_macs_begins_with_what_it_is_for():
+    assert settings(search={"target_macs": 0.7}).prune.max_macs == 0.7
+    assert settings(search={"target_macs": 0.7}, max_macs=0.6).prune.max_macs == 0.6
+    assert settings(search={"target_macs": None}).prune.max_macs == 0.5
+
+
 def test_sparsity_stands_in_for_macs():
     prune = settings(sparsity=0.7).prune
     assert (prune.sparsity, prune.max_macs, prune.final_sparsity) == (0.7, None, 0.7)

@@ -13,7 +13,8 @@ from wfpipe.pipeline.recipe.reading import Values, merge, resolve
 from wfpipe.pipeline.runs.directory import RunDirectory
 from wfpipe.pipeline.runs.state import load_state
 from wfpipe.pipeline.search import search as search_module
-from wfpipe.pipeline.search.search import find_goal, find_targets, search
+from wfpipe.pipeline.search.search import search
+from wfpipe.pipeline.search.targets import find_goal, find_targets
 from wfpipe.pipeline.stages.run import prune_and_export
 from wfpipe.support.errors import InputError
 from wfpipe.support.progress import Silent

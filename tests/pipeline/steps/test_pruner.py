@@ -71,6 +71,10 @@ def test_network_is_called_as_before_and_in_the_mode_it_had() -> None:
         ({"criterion": "kfac"}, "criterion must be one of"),
         ({"exclude": ["*"]}, "no weight is left to prune"),
         ({"pattern": "3:2"}, "3:2"),
+        ({"pattern": "channel"}, "changes the shapes of a network"),
+        ({"update": "refit"}, "update must be one of none, single, joint, got 'refit'"),
+        ({"damping": -1.0}, "damping must be > 0"),
+        ({"rows": -3}, "rows must be at least 1, got -3"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(settings: dict[str, Any], cause: str) -> None:

@@ -179,6 +179,14 @@ WRONG: dict[str, tuple[dict[str, FakeSplit], str]] = {
     "unlabelled": ({"train": FakeSplit([-1, 0]), "test": FakeSplit([0])}, "has them in test$"),
     "no labels": ({"train": no_labels(), "test": no_labels()}, "type ClassLabel, found none"),
     "two images": ({"train": two_images(), "test": two_images()}, "type Image, found a, b"),
+    "names": (
+        {"train": FakeSplit(["cat", "dog"]), "test": FakeSplit(["cat"])},  # type: ignore[list-item]
+        "column 'label' of split 'train' must hold the number of a class .* got 'cat'",
+    ),
+    "fractions": (
+        {"train": FakeSplit([0.5, 1.5]), "test": FakeSplit([1.0])},  # type: ignore[list-item]
+        "must hold the number of a class for each image, got 0.5",
+    ),
     "numbers": (
         {"train": not_an_image(), "test": not_an_image()},
         "0 of split 'train' is not an image but int",

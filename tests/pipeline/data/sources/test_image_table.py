@@ -57,8 +57,14 @@ def test_two_classes_are_the_no_and_the_yes_of_one_label(
     data = open_with(make_folder(classes=("cat", "dog")), task="multilabel")
     assert sorted(data.test.targets.tolist()) == [0.0] * 3 + [1.0] * 3
     assert (data.classes, data.class_names) == (1, None)
-    with pytest.raises(InputError, match="holds a class for each sample"):
+    with pytest.raises(InputError, match=r"class for each sample.* folder of images with metadata"):
         open_with(make_folder(classes=("a", "b", "c")), task="multilabel")
+
+
+def test_one_class_alone_is_the_no_of_one_label(
+    make_folder: Callable[..., Path], open_with: OpenData
+) -> None:
+    assert open_with(make_folder(classes=("cat",)), task="multilabel").classes == 1
 
 
 @pytest.mark.parametrize(
@@ -70,7 +76,8 @@ def test_two_classes_are_the_no_and_the_yes_of_one_label(
         ("regression", "file_name,y\na.png\n", "line 2 of .* has 1 columns, the header has 2"),
         ("regression", "file_name,y\na.png,nan\n", "finite numbers of float32"),
         ("multilabel", "file_name,y\na.png,2\n", "0 or 1 for each label, got 2"),
-        ("regression", "", "cannot read table"),
+        ("regression", "", "one column 'file_name' and one for each target, it has none"),
+        ("regression", "file_name,y\n", "has no samples in its train split"),
         ("regression", "file_name,y\n../a.png,1\n", "must name a file below .* got '../a.png'"),
         ("regression", "file_name,y\n/a.png,1\n", "must name a file below"),
         ("regression", "file_name,y\n,1\n", "line 2 of .* must name a file below"),
