@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..pruning.tensors.masks import Masks, Weights
 from ..ranks.group import Ranks
 from ..runs.pieces import changed
 from .replicas import Replica
-from .sync_batchnorm import Synchronised, synchronised
+from .sync_batchnorm import synchronised
 from .units import units
 
 
@@ -92,14 +92,8 @@ class Shards:
         Args:
             sync_batchnorm: as of :func:`.replica`.
         """
-        ranks = self._ranks
-        norms = (
-            synchronised(self.network, ranks)
-            if sync_batchnorm
-            else nullcontext(Synchronised(ranks))
-        )
         self._take()
-        with norms as state:
+        with synchronised(self.network, self._ranks, always=sync_batchnorm) as state:
             yield ShardedReplica(self.network, state, self)
         self._give()
 

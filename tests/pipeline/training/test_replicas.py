@@ -135,6 +135,9 @@ def on_three(ranks: Ranks, folder: str) -> dict[str, dict[str, Tensor]]:
                 ranks, sync=False, accumulate=2, count=2, pieces=True
             ),
             "accumulated, few in the last batch": trained(ranks, sync=False, accumulate=2),
+            "in pieces, accumulated, few in the last batch": trained(
+                ranks, sync=False, accumulate=2, pieces=True
+            ),
         }
 
 
@@ -151,10 +154,12 @@ def test_ranks_train_as_one_process_does_with_batch_norm_over_the_whole_batch(fo
 
 
 def test_batch_norm_of_one_rank_sees_all_samples_of_a_batch_that_leaves_it_too_few(found) -> None:
-    before, after = found[0]["accumulated"], found[0]["accumulated, few in the last batch"]
-    assert bool(after["told"].isfinite().all())
-    assert int(after["norm.num_batches_tracked"]) == int(before["norm.num_batches_tracked"]) + 1
-    assert not torch.equal(after["norm.running_var"], before["norm.running_var"])
+    for way in ("accumulated", "in pieces, accumulated"):
+        before, after = found[0][way], found[0][f"{way}, few in the last batch"]
+        assert bool(after["told"].isfinite().all())
+        name = "body.1.num_batches_tracked"
+        assert int(after[name]) == int(before[name]) + 1
+        assert not torch.equal(after["body.1.running_var"], before["body.1.running_var"])
 
 
 def test_ranks_hold_the_same_network_to_the_bit_from_run_to_run_and_when_continued(found) -> None:
