@@ -5,7 +5,8 @@
 The files are links to a few pictures of 500 × 375 pixels, in 1,000 classes; shards are links to one
 of pictures of 32 × 32. They are made in FOLDER, and used again where they are there; without it
 they are removed. Memory is the share of all processes together (Pss of ``/proc/PID/smaps_rollup``),
-at its highest; seconds count from the start of the first process.
+at its highest; seconds count from the start of the first process. The processor time of all of them
+is what one core that does nothing else would take.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     """Start the ranks, and watch the memory of all processes."""
     from wfpipe.pipeline.ranks.launch import launch
 
-    memory = Memory()
+    watch = Watch()
     options = ["--folder", str(folder), "--shards", str(given.shards), "--begun", str(time.time())]
     outcome = launch(options, given.ranks, program=[__file__])
-    print(f"memory of all processes at its highest: {memory.stop() / 1e9:.2f} GB")
+    watch.stop()
+    print(f"memory of all processes at its highest: {watch.memory / 1e9:.2f} GB")
+    print(f"processor time of all processes: {sum(watch.seconds.values()):.1f} s")
     if outcome.code:
         sys.exit(outcome.line or f"a rank ended with {outcome.code}")
 
@@ -85,23 +88,37 @@ def open_and_read(folder: Path, shards: bool, begun: float) -> None:
         print(f"figure: {first - begun:.1f}", flush=True)
 
 
-class Memory:
-    """Watches the memory of this process's children and theirs, in a thread."""
+class Watch:
+    """Watches this process, its children and theirs, in a thread.
+
+    ``memory`` is the most bytes that were in use at a time, ``seconds`` the processor time of each.
+    """
 
     def __init__(self) -> None:
-        self._most, self._over = 0, threading.Event()
+        self.memory, self.seconds = 0, dict[int, float]()
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
-    def stop(self) -> int:
-        """Return the most bytes that were in use at a time."""
+    def stop(self) -> None:
+        """End."""
         self._over.set()
         self._thread.join()
-        return self._most
 
     def _watch(self) -> None:
         while not self._over.wait(0.5):
-            self._most = max(self._most, sum(map(_share, _descendants(os.getpid()))))
+            found = [*_descendants(os.getpid())]
+            self.memory = max(self.memory, sum(map(_share, found)))
+            self.seconds |= {each: spent for each in found if (spent := _spent(each)) is not None}
+
+
+def _spent(process: int) -> float | None:
+    """Return the processor time of a process in seconds; None where it is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _descendants(process: int) -> Iterator[int]:

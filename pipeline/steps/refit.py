@@ -7,6 +7,7 @@ up for the errors of those before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -47,11 +48,12 @@ class Refitter:
         example: a batch of inputs; batches of a refit have its shape.
         also: names of weights that are fitted although they are frozen.
 
-    It is remembered when this is made. ``dense`` has the values that it had then, by name.
+    It is remembered when this is made. ``dense`` has the values that it had then, by name;
+    ``traffic`` counts what this rank sends to others.
     """
 
     def __init__(self, module: nn.Module, example: Nest, also: Collection[str] = ()) -> None:
-        self._module = module
+        self._module, self.traffic = module, Traffic()
         self.dense = {name: value.clone() for name, value in all_values(module).items()}
         self.problem: str | None = None
         self._network: Captured | Untraced
@@ -122,9 +124,10 @@ class Refitter:
             equations = Equations(groups, inputs, outputs, weight.device)
             scarce = groups == 1 and samples < _SCARCE * inputs
             seen = round(_SEEN * sum(counts)) if scarce else 0
-            found = _sum_up(equations, rows, mine, seen, Sums(ranks, Traffic()))
+            found = _sum_up(equations, rows, mine, seen, Sums(ranks, self.traffic))
             mask = masks.get(layer.weight)
-            _fit(layer, *found, state, self.dense[layer.weight], mask, ranks)
+            solver = _Solver(ranks, self.traffic)
+            _fit(layer, *found, state, self.dense[layer.weight], mask, solver)
             on_layer()
 
 
@@ -169,7 +172,7 @@ def _sum_up(
 
 def _fit(
     layer: Fitted, equations: Equations, part: Equations | None, state: State, dense: Tensor,
-    mask: Tensor | None, ranks: Ranks,
+    mask: Tensor | None, solver: _Solver,
 ) -> None:  # fmt: skip
     """Fit one layer and put it in force.
 
@@ -184,45 +187,51 @@ def _fit(
     every = torch.ones_like(keep[:, :, 0])
     if part is not None:
         aim = fit.A @ as_rows(dense, layer.geometry).to(torch.float64).mT
-        now = _solved(Fit(fit.A, aim), now, keep, every, ridge(fit.A), ranks)
+        now = solver.rows(Fit(fit.A, aim), now, keep, every, ridge(fit.A))
         rest = equations.since(part)
         share = choose_share(part, rest, now[0], keep[0], layer.has_constant)
-        share = ranks.gather(share)[0]
+        share = solver.ranks.gather(share)[0]
     known = _reached(fit.b) if layer.norm is not None else every
-    fitted = _solved(fit, now, keep, known, ridge(fit.A, share), ranks)
+    fitted = solver.rows(fit, now, keep, known, ridge(fit.A, share))
     fitted = torch.where(known[:, :, None], fitted, w.to(torch.float64))
     weight.copy_(from_rows(fitted, weight, layer.geometry))
     if layer.has_constant:
         _set_constant(layer, state, equations.constant(fitted), known)
 
 
-def _solved(
-    fit: Fit, now: Tensor, keep: Tensor, known: Tensor, rho: Tensor, ranks: Ranks
-) -> Tensor:
-    """Return the rows of all groups by least squares, solved for a share on each of the ranks.
+@dataclass(frozen=True)
+class _Solver:
+    """Solves for the rows of a layer, a share of them on each rank."""
 
-    Args:
-        fit: A and b of each group.
-        now: what the ridge pulls towards, ``Float64[groups, o, k]``.
-        keep: ``Bool[groups, o, k]``.
-        known: the rows to solve for, ``Bool[groups, o]``; others are as they are.
-        rho: of each group, ``Float64[groups]``.
-        ranks: have the same of all of these.
-    """
-    axis = 1 if len(now) == 1 else 0
-    span = rows_of(now.shape[axis], ranks.size, ranks.rank)
-    mine = torch.zeros_like(known)
-    mine.narrow(axis, span.start, len(span)).fill_(True)
-    fitted = now.clone()
-    with agreed(Sums(ranks, Traffic())):
-        for group in torch.nonzero((mine & known).any(1))[:, 0].tolist():
-            rows = mine[group] & known[group]
-            fitted[group, rows] = fit_rows(
-                fit.A[group], fit.b[group][:, rows], now[group, rows], keep[group, rows],
-                float(rho[group]),
-            )  # fmt: skip
-    part = fitted.narrow(axis, span.start, len(span)).contiguous()
-    return torch.cat(ranks.exchange([part] * ranks.size), dim=axis)
+    ranks: Ranks
+    traffic: Traffic
+
+    def rows(self, fit: Fit, now: Tensor, keep: Tensor, known: Tensor, rho: Tensor) -> Tensor:
+        """Return the rows of all groups by least squares.
+
+        Args:
+            fit: A and b of each group, the same on all ranks, as are the others.
+            now: what the ridge pulls towards, ``Float64[groups, o, k]``.
+            keep: ``Bool[groups, o, k]``.
+            known: the rows to solve for, ``Bool[groups, o]``; others are as they are.
+            rho: of each group, ``Float64[groups]``.
+        """
+        size, axis = self.ranks.size, 1 if len(now) == 1 else 0
+        span = rows_of(now.shape[axis], size, self.ranks.rank)
+        mine = torch.zeros_like(known)
+        mine.narrow(axis, span.start, len(span)).fill_(True)
+        mine &= known
+        fitted = now.clone()
+        with agreed(Sums(self.ranks, self.traffic)):
+            for group in torch.nonzero(mine.any(1))[:, 0].tolist():
+                rows = mine[group]
+                fitted[group, rows] = fit_rows(
+                    fit.A[group], fit.b[group][:, rows], now[group, rows], keep[group, rows],
+                    float(rho[group]),
+                )  # fmt: skip
+        part = fitted.narrow(axis, span.start, len(span)).contiguous()
+        self.traffic.add("rows", part.numel() * part.element_size() * (size - 1))
+        return torch.cat(self.ranks.exchange([part] * size), dim=axis)
 
 
 def _reached(b: Tensor) -> Tensor:

@@ -64,6 +64,8 @@ def pruned(ranks, values: dict[str, Any]):
     masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in collector.weights.items()}
     new, log = PruneStep(collector, setup, index=0, reporter=Silent()).run(masks, 0.0, 0.8)
     sent = {} if setup.sharing is None else dict(setup.sharing.traffic.sent)
+    if setup.refitter is not None:
+        sent = dict(setup.refitter.traffic.sent)
     state = {name: value.clone() for name, value in collector.module.state_dict().items()}
     return state, new, log, sent
 
@@ -107,7 +109,7 @@ MANY = [
     {"gradients": 64},
     # 7 batches, fewer than 4 · 128 samples: the linear layer chooses its ridge
     REFIT | {"refit_samples": 448, "correction_steps": 2, "refresh_batchnorm": True},
-    REFIT | {"refit_samples": 64},  # a rank without any batch
+    REFIT | {"refit_samples": 64, "recompute": 1},  # a rank without any batch
 ]
 
 
@@ -124,6 +126,14 @@ def test_processes_prune_as_one_does_and_send_what_was_foretold():
         for name, value in given[0][0].items():
             assert torch.equal(given[1][0][name], value)
     found = [each[0] for each in every]
+    # inputs and outputs of the layers, and whether a ridge is chosen by a part of the samples
+    layers = [(9, 8, 1), (72, 8, 2), (128, 24, 2), (24, 10, 2)]
+    for each in every:
+        sent = each[2][3]
+        assert sent["sums"] == pytest.approx(
+            sum(8 * t * k * (k + o) for k, o, t in layers), rel=0.1
+        )
+        assert sent["rows"] == sum(8 * t * k * o // 2 for k, o, t in layers)
     columns = 2 * [8 * 8 * 9 + 128 * 24]
     columns = [columns[0] // 2, columns[0] // 2]
     for rank, (_, _, _, sent) in enumerate(found):
