@@ -28,7 +28,7 @@ def written(*values: str) -> str:
     return f"import os, sys, time; open(sys.argv[1], 'w').write('{lines}\\n'); "
 
 
-@pytest.mark.parametrize("name", set(PARTS) - {"2:4", "against the CPU"})
+@pytest.mark.parametrize("name", [n for n in PARTS if n not in ("2:4", "against the CPU")])
 def test_each_part_does_its_work_on_the_cpu_at_tiny_sizes(name):
     rows = list(rows_of(name, ON_CPU))
     assert rows
