@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...support.files import cannot_write, sync_folder
-from ..runs.directory import RunDirectory
+from ..runs.directory import FOLDERS, RunDirectory
 from ..runs.pieces import apart, write_pieces
-from ..runs.state import FOLDERS, State
+from ..runs.state import State
 from .group import Ranks
 
 _TENSORS = ("model", "masks", "optimizer")

@@ -14,7 +14,9 @@ from ...support.memory import format_size
 from ..recipe.published import published_layer
 from ..recipe.reading import Values, read_recipe_file, resolve
 from ..recipe.recipe import Recipe
-from .state import FOLDERS
+
+FOLDERS = ("checkpoint-a", "checkpoint-b")
+"""Beside the checkpoint: where several processes write tensors, in turn."""
 
 
 class RunDirectory:

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 
 from ...support.errors import InputError
 from ...support.files import read_bytes, write_bytes, write_text
+from .directory import FOLDERS
 from .pieces import changed, read_pieces
 
 FORMAT = 1
-FOLDERS = ("checkpoint-a", "checkpoint-b")
-"""Beside the checkpoint: where several processes write tensors, in turn."""
 Event = dict[str, Any]
 Room = Callable[[Tensor], Tensor]
 

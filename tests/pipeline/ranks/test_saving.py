@@ -14,8 +14,8 @@ from torch.distributed.tensor import Shard, distribute_tensor
 
 from wfpipe.pipeline.ranks.group import Ranks, alone
 from wfpipe.pipeline.ranks.saving import save_together
-from wfpipe.pipeline.runs.directory import RunDirectory
-from wfpipe.pipeline.runs.state import FOLDERS, State, load_state
+from wfpipe.pipeline.runs.directory import FOLDERS, RunDirectory
+from wfpipe.pipeline.runs.state import State, load_state
 from wfpipe.support.errors import InputError
 from wfpipe.tests.pipeline.ranks.together import together
 
