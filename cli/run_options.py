@@ -76,12 +76,13 @@ def _demo(file: Values | None, flags: Values) -> Values:
     return {} if own else {"export": {"variants": ["sparse-cpu"]}}
 
 
-def _restarted() -> bool:
+def _goes_on(directory: RunDirectory) -> bool:
+    """Tell whether torchrun has started the job again and its run is in the folder."""
     if not may_restart():
         return False
-    from ..pipeline.ranks.start import restarted
+    from ..pipeline.ranks.restart import begun_before
 
-    return restarted()
+    return begun_before(directory.recipe)
 
 
 def open_request(options: dict[str, Any], reporter: Reporter) -> RunRequest:
@@ -97,7 +98,7 @@ def open_request(options: dict[str, Any], reporter: Reporter) -> RunRequest:
         raise InputError(
             "--max-restarts of torchrun needs --out: the folder of the run to continue"
         )
-    if out is not None and _restarted() and RunDirectory(Path(out)).recipe.is_file():
+    if out is not None and _goes_on(RunDirectory(Path(out))):
         resume, overwrite = True, False
     if resume:
         if out is None:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from . import ending
-from .environment import attempt, many
+from .environment import many
 from .group import Ranks, alone
 from .heartbeat import Heart
 from .meeting import meet
@@ -28,11 +28,6 @@ def join() -> Ranks:
     if not many() and not dist.is_initialized():
         return alone()
     return _joined()
-
-
-def restarted() -> bool:
-    """Tell whether torchrun has started a rank of the job again, here or on another machine."""
-    return any(join().gather(attempt() > 0))
 
 
 @cache

@@ -59,7 +59,16 @@ class State:
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **content}, buffer)
         write_bytes(checkpoint, buffer.getvalue())
-        write_text(log, "".join(json.dumps(event) + "\n" for event in self.history))
+        self.write_log(log)
+
+    def write_log(self, log: Path) -> None:
+        """Write the log that belongs to this state, unless it is there.
+
+        What ended a run between its checkpoint and its log has left the log of the state before.
+        """
+        content = "".join(json.dumps(event) + "\n" for event in self.history)
+        if not log.is_file() or log.read_bytes() != content.encode():
+            write_text(log, content)
 
     def fill(self, checkpoint: Path, *names: str, room: Room | None = None) -> None:
         """Read the tensors of some fields that are in the folder beside the checkpoint.

@@ -46,6 +46,8 @@ def dense_stage(job: Job) -> None:
     """
     if job.ranks.first:
         _dense_file(job)
+        if job.state.history:
+            job.state.write_log(job.directory.log)
     job.begun = True
     job.ranks.wait()
     if job.state.history:

@@ -1,4 +1,4 @@
-"""``--ranks`` whose processes are forks of one that has imported what they need.
+"""``--ranks`` and torchrun whose processes are forks of one that has imported what they need.
 
 The program's own starter and torch's own agent start and end them, as always: only the seconds that
 each process spends on its imports are saved, which are most of what a killed job costs.
@@ -12,6 +12,9 @@ import inspect
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -38,14 +41,29 @@ class _Never:
 
 def main(arguments: list[str]) -> None:
     """Run the program with ``arguments``; ranks that it starts are forked from this process."""
-    from torch.distributed.elastic.multiprocessing.api import MultiprocessContext
     from torch.distributed.launcher import api
 
-    real = api.elastic_launch
+    with _forking(api):
+        run_to_exit(PROGRAM, arguments)
 
-    def forking(config: Any, _: str) -> Any:
+
+def torchrun(arguments: list[str]) -> None:
+    """Run torchrun with ``arguments``; what it starts is forked from this process."""
+    from torch.distributed import run
+
+    with _forking(run):
+        run.main(arguments)
+
+
+@contextmanager
+def _forking(caller: ModuleType) -> Iterator[None]:
+    """Let torch's agent fork its ranks from this process where ``caller`` launches it."""
+    from torch.distributed.elastic.multiprocessing.api import MultiprocessContext
+    from torch.distributed.launcher.api import elastic_launch
+
+    def forking(config: Any, entrypoint: str) -> Any:
         config.start_method = "fork"
-        return real(config, _rank)
+        return elastic_launch(config, _rank)
 
     def start(context: Any) -> Any:
         context._worker_finished_event = _Never()
@@ -54,10 +72,10 @@ def main(arguments: list[str]) -> None:
     begin = MultiprocessContext._start
     _SPARED.start()
     with (
-        patch.object(api, "elastic_launch", forking),
+        patch.object(caller, "elastic_launch", forking),
         patch.object(MultiprocessContext, "_start", start),
     ):
-        run_to_exit(PROGRAM, arguments)
+        yield
 
 
 def _rank(*words: str) -> None:

@@ -89,6 +89,19 @@ def test_a_run_with_refits_that_was_killed_ends_as_one_that_was_not(tmp_path):
     assert without_times(tmp_path / "run") == without_times(tmp_path / "whole")
 
 
+def test_a_run_that_was_killed_between_its_last_state_and_the_log_has_the_whole_log(
+    uninterrupted, tmp_path
+):
+    run, whole = tmp_path / "run", (uninterrupted / "log.jsonl").read_text()
+    shutil.copytree(uninterrupted, run)
+    (run / "log.jsonl").write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    for file in ("pruned.safetensors", "package.zip"):  # are written after it
+        (run / file).unlink()
+    result = wfpipe("prune-and-export", "--out", run, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert (run / "log.jsonl").read_text() == whole
+
+
 def test_ctrl_c_keeps_the_state_says_how_to_continue_and_exits_130(tmp_path):
     assert wfpipe("keygen", "--out", "key", folder=tmp_path).returncode == 0
     signed = [*JOB, "--sign", "key.pem"]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from wfpipe.pipeline.recipe.reading import resolve
 from wfpipe.pipeline.runs.directory import RunDirectory
 from wfpipe.support.errors import InputError
 from wfpipe.support.progress import Silent
+from wfpipe.tests.chaos import forked_ranks
+from wfpipe.tests.chaos.jobs import children
 from wfpipe.tests.cli.forked import Run
-from wfpipe.tests.cli.program import on_ranks, wfpipe
+from wfpipe.tests.cli.program import environment, on_ranks, server, wfpipe
 
 JOB = [
     "prune", "--device", "cpu", "--epochs", 2, "--set", "prune.steps=1", "--set",
@@ -80,6 +84,29 @@ def test_ranks_but_the_first_write_a_log_in_the_run_directory(runs):
     assert not (runs[1] / "ranks").exists()
 
 
+def torchrun(folder: Path) -> Run:
+    words = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1", "-m", "wfpipe"]
+    given = [*words, *map(str, JOB), "--out", "run"]
+    return server().start(given, folder, environment(), entry=f"{forked_ranks.__name__}:torchrun")
+
+
+def test_a_job_that_torchrun_starts_again_goes_on_and_leaves_another_ones_run_alone(runs, tmp_path):
+    job, run = torchrun(tmp_path), tmp_path / "run"
+    while not (run / "log.jsonl").exists() or len(lines(run)) < 2:  # the first epoch goes on
+        assert job.poll(0.002) is None, job.communicate()
+    os.kill(children(job.pid)[1], signal.SIGKILL)
+    code, output, errors = ended(job)
+    assert code == 0, errors
+    assert output.count("dense accuracy") == 1
+    assert events(run) == events(runs[2])
+    for name in ("masks.safetensors", "pruned.safetensors"):
+        assert (run / name).read_bytes() == (runs[2] / name).read_bytes()
+    code, output, errors = ended(torchrun(tmp_path))
+    assert code == 1
+    assert errors.count("--out 'run' already holds a run: pass --resume") == 2
+    assert "wfpipe" not in output
+
+
 def test_a_rank_that_fails_is_named_with_its_line_and_its_log_and_all_end_alike(tmp_path):
     (tmp_path / "own.py").write_text(DATA)
     job = [*JOB, "--data", "own.py:data", "--out", "run"]
@@ -124,6 +151,7 @@ def request(out: Path | None, **more: Any) -> RunRequest:
 
 def test_a_job_that_torchrun_starts_again_goes_on_without_being_told(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(InputError, match="needs --out"):
         request(None)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")

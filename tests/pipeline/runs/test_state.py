@@ -38,6 +38,17 @@ def test_a_state_reads_back_as_it_was_written(tmp_path):
     assert json.loads((tmp_path / "log.jsonl").read_text()) == state.history[0]
 
 
+def test_a_log_is_brought_up_to_its_state_and_left_alone_where_it_is(tmp_path):
+    state, log = make(), tmp_path / "log.jsonl"
+    state.history.append({"event": "epoch"})
+    log.write_text(json.dumps(state.history[0]) + "\n")
+    state.write_log(log)
+    assert [json.loads(line) for line in log.read_text().splitlines()] == state.history
+    before = log.stat().st_ino
+    state.write_log(log)
+    assert log.stat().st_ino == before
+
+
 class Harmful:
     def __reduce__(self):
         return print, ("this must not run",)
