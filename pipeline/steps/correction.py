@@ -128,5 +128,5 @@ def _mean_divergence(
 def _divergence(module: nn.Module, dense: Mapping[str, Tensor], task: Task, inputs: Nest) -> Tensor:
     """Return the divergence from the dense network's outputs, the mean over samples."""
     with torch.no_grad():
-        wanted = functional_call(module, dict(dense), (inputs,))
+        wanted = functional_call(module, dict(dense), (inputs,), tie_weights=False)
     return task.divergence(module(inputs), wanted)

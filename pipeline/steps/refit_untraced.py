@@ -83,7 +83,7 @@ class Untraced:
         handle = self._names[name].register_forward_hook(stop)
         try:
             with evaluating(self._module):
-                functional_call(self._module, dict(state), (batch,))
+                functional_call(self._module, dict(state), (batch,), tie_weights=False)
         except _Reached:
             pass
         finally:

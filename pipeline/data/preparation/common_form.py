@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
 from ....exporters.documents.preprocessing import ImageRules
 from ....support.errors import InputError
 from ....support.progress import Reporter
 from ...recipe.data import DataSettings
 from ..loader import Key
 from ..sources.image_folder import ImageFiles
+from ..sources.image_headers import transparent
 from ..sources.reading import BadImageError, Reader, Source
 from .form import Form
 from .images import GRAY
 from .samples import with_remedy
 
+LOOKED, DECODED = 1000, 64
+"""Training images that are looked at for colour and transparency: of files, whose header says it,
+and of others, which have to be decoded for it (a heuristic: tenths of a second)."""
+
 REPEATED = "the images are gray: their channel is repeated to three"
 
 
 def decide_form(source: Source, settings: DataSettings, reporter: Reporter) -> Form:
-    """Decide the form of the samples from the first readable one of each training class.
+    """Decide the form of the samples from the first readable one of each training class, and some.
 
-    Images are grayscale if all of these are, unless the mean or deviation is of three channels,
-    else RGB. Their size is ``data.crop``, ``data.size``, or that of the first, which all the others
-    must then have.
+    Images are grayscale if all of these are and all of :data:`LOOKED` from everywhere in the split,
+    unless the mean or deviation is of three channels, else RGB. Their size is ``data.crop``,
+    ``data.size``, or that of the first, which all the others must then have.
 
     Raises:
         InputError: when no image of a class can be read, or settings do not fit the images.
@@ -34,10 +44,19 @@ def decide_form(source: Source, settings: DataSettings, reporter: Reporter) -> F
     groups = source.train.groups()
     firsts = [_first_readable(reader, group, settings.skip_bad_images) for group in groups]
     first, mode, shape = firsts[0]
-    channels = _channels({mode for _, mode, _ in firsts}, shape, settings, reporter)
+    modes, glass = {mode for _, mode, _ in firsts}, None
+    if mode is not None:
+        for index, each, clear in _looked_at(reader, [index for index, _, _ in firsts]):
+            modes.add(each)
+            glass = index if clear and glass is None else glass
+    channels = _channels(modes, shape, settings, reporter)
     if mode is not None:
         mode = "L" if channels == 1 else "RGB"
-        _warn_of_transparency(reader, [index for index, _, _ in firsts], settings, reporter)
+    if glass is not None and settings.background is None:
+        reporter.warn(
+            f"{reader.name(glass)} can be transparent: its transparency is left out, as "
+            "torchvision does; --set data.background=white lays such images on white"
+        )
     rules = ImageRules(
         resize=tuple(settings.size) if settings.size and settings.crop else None,
         crop=settings.crop is not None,
@@ -71,16 +90,20 @@ def _channels(
     return settings.channels or (3 if three else own)
 
 
-def _warn_of_transparency(
-    reader: Reader, indices: list[int], settings: DataSettings, reporter: Reporter
-) -> None:
-    if settings.background is None and isinstance(reader, ImageFiles):
-        seen = next((index for index in indices if reader.transparent(index)), None)
-        if seen is not None:
-            reporter.warn(
-                f"{reader.name(seen)} can be transparent: its transparency is left out, as "
-                "torchvision does; --set data.background=white lays such images on white"
-            )
+def _looked_at(reader: Reader, firsts: list[int]) -> Iterator[tuple[int, str | None, bool]]:
+    """Yield images, their modes, and whether they can be transparent; none that are damaged."""
+    count = min(len(reader), LOOKED if isinstance(reader, ImageFiles) else DECODED)
+    others = np.linspace(0, len(reader) - 1, count).astype(np.int64).tolist()
+    for index in dict.fromkeys([*firsts, *others]):
+        try:
+            if isinstance(reader, ImageFiles):
+                yield index, reader.header(index)[0], reader.transparent(index)
+                continue
+            item = reader.read(index, 0)
+        except BadImageError:
+            continue
+        if isinstance(item, Image.Image):
+            yield index, item.mode, transparent(item)
 
 
 def _first_readable(

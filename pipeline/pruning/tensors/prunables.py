@@ -41,11 +41,19 @@ class Prunables:
 
 @dataclass(frozen=True)
 class _Weight:
-    """A matrix-shaped weight: the module that it belongs to, all its names, and what it is not."""
+    """A matrix-shaped weight.
+
+    Args:
+        owner: the module that it belongs to.
+        names: all its names.
+        table: whether an embedding looks it up.
+        linear: the place of the last linear layer that has it; -1 = none.
+    """
 
     owner: nn.Module
     names: list[str]
     table: bool
+    linear: int
 
 
 def find_prunables(
@@ -76,7 +84,8 @@ def sort_weights(
         module: the network.
         include: glob patterns; a name must match one of them.
         exclude: glob patterns; a name must match none. ``"first-conv"`` stands for the first
-            convolution and ``"last-linear"`` for the last linear layer of the network.
+            convolution and ``"last-linear"`` for the last linear layer of the network, unless that
+            shares the table of an embedding.
         uses: what the network does with its parameters; without it a user's own weights are not
             known, nor which weights it does not use.
 
@@ -160,7 +169,8 @@ def _matrices(module: nn.Module, uses: Uses | None) -> dict[str, _Weight]:
     """Return the weights by name; of names that one weight has, the first."""
     found: dict[int, _Weight] = {}
     own = set() if uses is None else {*uses.multiplied, *uses.computed, *uses.scaling}
-    for path, layer in module.named_modules():
+    for place, (path, layer) in enumerate(module.named_modules()):
+        linear = place if isinstance(layer, nn.Linear) else -1
         for local, value in layer.named_parameters(recurse=False):
             name = f"{path}.{local}" if path else local
             is_own = name in own and sum(length > 1 for length in value.shape) > 1
@@ -169,11 +179,12 @@ def _matrices(module: nn.Module, uses: Uses | None) -> dict[str, _Weight]:
             table = isinstance(layer, nn.Embedding | nn.EmbeddingBag)
             before = found.get(id(value))
             if before is None:
-                found[id(value)] = _Weight(layer, [name], table)
+                found[id(value)] = _Weight(layer, [name], table, linear)
             else:
                 first = layer if before.table else before.owner
                 names = [*before.names, name]
-                found[id(value)] = _Weight(first, names, before.table or table)
+                linear = max(before.linear, linear)
+                found[id(value)] = _Weight(first, names, before.table or table, linear)
     return {weight.names[0]: weight for weight in found.values()}
 
 
@@ -195,7 +206,8 @@ def _expand(pattern: str, weights: Mapping[str, _Weight]) -> list[str]:
     if pattern == FIRST_CONV:
         return [name for name, weight in weights.items() if isinstance(weight.owner, _ConvNd)][:1]
     if pattern == LAST_LINEAR:
-        return [n for n, weight in weights.items() if isinstance(weight.owner, nn.Linear)][-1:]
+        last = max(weights.items(), key=lambda item: item[1].linear, default=None)
+        return [] if last is None or last[1].linear < 0 or last[1].table else [last[0]]
     return _matches(pattern, weights)
 
 

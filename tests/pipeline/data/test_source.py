@@ -227,6 +227,26 @@ def test_one_class_of_colour_images_makes_all_images_colour(
     assert open_with(root).preprocessing.shape == (3, 6, 5)
 
 
+@pytest.mark.parametrize("files", [True, False])
+def test_colour_and_transparency_are_seen_behind_the_first_image_of_a_class(
+    open_with: OpenData, make_folder: MakeFolder, recorder: Any, files: bool
+) -> None:
+    source: Any = make_folder(mode="L")
+    last = max((source / "train" / "dog").glob("*.png"))
+    Image.new("RGBA", (5, 6), (9, 9, 9, 9)).save(last)
+    if not files:
+        factory = source / "mine.py"
+        factory.write_text(
+            "from pathlib import Path\nfrom PIL import Image\nhere = Path(__file__).parent\n"
+            "def data():\n    return [[(Image.open(p), int('dog' in str(p))) for p in sorted("
+            "(here / part).rglob('*.png'))] for part in ('train', 'test')]\n"
+        )
+        source = f"{factory}:data"
+    assert open_with(source).preprocessing.shape == (3, 6, 5)
+    (warning,) = recorder.warnings
+    assert "can be transparent" in warning
+
+
 def test_palette_images_with_transparency_become_colour(
     open_with: OpenData, make_folder: MakeFolder
 ) -> None:

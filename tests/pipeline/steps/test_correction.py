@@ -163,3 +163,19 @@ def test_outputs_that_are_not_finite_are_refused():
     batches[1][0] = float("nan")
     with pytest.raises(ArithmeticError, match="not finite"):
         correct(module, dense, partial(list, batches[:50]), probes=batches[50:], steps=50)
+
+
+def test_a_weight_of_two_names_is_taken_for_what_it_was_under_each():
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 8)]
+    layers[2].weight = layers[1].weight
+    module = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+    dense = {name: value.clone() for name, value in all_values(module).items()}
+    kept = torch.rand(8, 8) < 0.5
+    layers[1].weight.data.mul_(kept)
+    batches = [torch.randn(16, 6) for _ in range(40)]
+    assert correct(
+        module, dense, partial(list, batches[:30]), probes=batches[30:], steps=30,
+        masks={"2.weight": kept},
+    )  # fmt: skip
+    assert torch.equal(layers[2].weight != 0, kept)

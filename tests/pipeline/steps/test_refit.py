@@ -271,6 +271,26 @@ def test_weights_that_are_used_twice_or_frozen_stay_as_they_are():
     assert Refitter(module, batches[0]).layers == []
 
 
+def test_layers_beside_a_weight_of_two_names_are_fitted_where_nothing_is_captured():
+    class Shared(Branching):
+        def __init__(self):
+            super().__init__()
+            self.c, self.d = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.d.weight = self.c.weight
+
+        def forward(self, x):
+            return self.d(self.c(super().forward(x)).relu())
+
+    torch.manual_seed(0)
+    module, batches = Shared().eval(), [torch.randn(20, 3, 8, 8) for _ in range(10)]
+    dense, refitter = copy.deepcopy(module), Refitter(module, batches[0])
+    masks = prune(module)
+    before = error(module, dense, batches)
+    run(refitter, masks, batches)
+    assert error(module, dense, batches) < before
+    assert torch.equal(module.c.weight != 0, masks["c.weight"])
+
+
 def test_modes_of_the_network_are_left_as_they_are():
     module, batches = prepared("residual")
     module.train()

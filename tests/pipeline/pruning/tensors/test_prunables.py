@@ -81,7 +81,10 @@ def test_an_embedding_and_what_shares_its_table_stay_dense_unless_named_in_full(
     assert list(found.weights) == ["a.weight"]
     assert list(found.dense) == ["words.weight"]
     for name in ("words.weight", "head.weight"):
-        assert list(find_prunables(module, include=["*", name])) == ["words.weight", "a.weight"]
+        for exclude in ([], ["last-linear"]):
+            pruned = find_prunables(module, ["*", name], exclude)
+            assert list(pruned) == ["words.weight", "a.weight"]
+    assert list(find_prunables(module, exclude=["last-linear"])) == ["a.weight"]
 
 
 def test_what_the_network_does_with_weights_decides():
