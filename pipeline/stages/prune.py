@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...exporters.documents.score import ACCURACY, Score, shown
 from ...support.files import write_bytes
+from ...support.progress import Reporter
 from ..data.randomness import stream
 from ..pruning.choice.patterns import check_pattern
 from ..pruning.tensors.masks import sparsity
@@ -186,7 +187,7 @@ def _train(job: Job, learner: Learner, loss: Loss, unit: Unit) -> Event:
         f"{what}: loss {result.loss:.4f}{_unit(job.task)}, {job.task.title} {reached.text()}, "
         f"learning rate {result.lr:.2g} per step, {seconds:.1f} s"
     )
-    _say_who_waits(job, result.waiting)
+    say_who_waits(job.reporter, result.waiting)
     return {
         "event": "epoch",
         "epoch": unit.index + 1,
@@ -230,12 +231,17 @@ class _Saving:
         self._last = perf_counter()
 
 
-def _say_who_waits(job: Job, shares: Sequence[float]) -> None:
-    """Name the ranks that wait much longer for data than the others do."""
+def say_who_waits(reporter: Reporter, shares: Sequence[float]) -> None:
+    """Name the ranks that wait much longer for data than the others do.
+
+    Args:
+        reporter: gets a warning for each.
+        shares: of the time of an epoch that each rank waited, in [0, 1].
+    """
     for rank, share in enumerate(shares):
         others = [other for at, other in enumerate(shares) if at != rank]
         if others and share > _SLOW and share > 2 * max(min(others), 0.01):
-            job.reporter.warn(
+            reporter.warn(
                 f"rank {rank} waited for data {100 * share:.0f} % of the epoch, another one only "
                 f"{100 * min(others):.0f} %: its storage may be slow; data.workers reads ahead"
             )

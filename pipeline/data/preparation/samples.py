@@ -91,8 +91,7 @@ class Samples:
 
     def _plain(self, positions: Key, name: int) -> Values:
         if self.cache is not None:
-            cached: Values = self.cache[positions]
-            return cached
+            return _in_order(self.cache[positions])
         return np.stack([self.one(*which) for which in self._seeds(positions, name)])
 
     def _resized_crops(self, positions: Key, name: int, augmentation: Augmentation) -> Values:
@@ -110,6 +109,19 @@ class Samples:
         """Pair each position with the seed of what is random in reading it."""
         seeds = words(stream(name, "sample"), positions)
         return list(zip(positions.tolist(), seeds.tolist(), strict=True))
+
+
+def _in_order(values: Values) -> Values:
+    """Return an array with the strides that a new one of its shape has.
+
+    NumPy lets them differ where an axis has length 1 or repeats. PyTorch takes a kernel by strides,
+    and each rounds in its own way: samples have the same ones wherever they come from.
+    """
+    found = np.empty(values.shape, values.dtype)
+    if values.strides == found.strides:
+        return values
+    found[...] = values
+    return found
 
 
 def with_remedy(error: BadImageError) -> InputError:

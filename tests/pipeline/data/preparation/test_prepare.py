@@ -57,6 +57,18 @@ def test_cache_takes_at_most_a_quarter_of_the_free_memory(
     assert open_with(root).test.cache is not None
 
 
+@pytest.mark.parametrize("repeated", [False, True])
+def test_batches_of_gray_images_have_the_strides_of_new_tensors(
+    repeated: bool, open_with: OpenData
+) -> None:
+    data = open_with("digits")
+    data = data.repeated() if repeated else data
+    assert data.train.cache is not None
+    inputs, _ = next(iter(data.fisher_batches(draw=0, count=1, batch=4)))
+    assert isinstance(inputs, Tensor)
+    assert inputs.stride() == torch.empty(4, 3 if repeated else 1, 8, 8).stride()
+
+
 def test_reading_is_reported(open_with: OpenData, make_folder: MakeFolder, recorder: Any) -> None:
     open_with(make_folder())
     assert recorder.tasks == [
