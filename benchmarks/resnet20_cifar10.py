@@ -27,6 +27,7 @@ COMMON = ["data.mean=0.5", "data.std=0.5"]
 AT_ONCE = [
     "data.augment=flip",
     "data.batch=64",
+    "prune.steps=1",
     "finetune.lr=0.02",
     "finetune.weight_decay=0.0005",
 ]
@@ -43,11 +44,11 @@ JOBS = {
     ),
     "at-once": (
         ["--sparsity", "0.9", "--epochs", "2"],
-        [*AT_ONCE, "prune.preset=at-once", "prune.criterion=woodfisher"],
+        [*AT_ONCE, "prune.preset=oneshot", "prune.criterion=woodfisher"],
     ),
     "at-once-magnitude": (
         ["--sparsity", "0.9", "--epochs", "2"],
-        [*AT_ONCE, "prune.steps=1", "prune.criterion=magnitude", "prune.update=none"],
+        [*AT_ONCE, "prune.criterion=magnitude", "prune.update=none"],
     ),
     "oneshot": (
         ["--sparsity", "0.8", "--epochs", "0"],

@@ -25,7 +25,6 @@ _ONESHOT: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "oneshot": _ONESHOT,
     "thorough": {**_ONESHOT, "recompute": 16, "correction_steps": 600},
-    "at-once": {**_ONESHOT, "steps": 1},
 }
 """Values that a preset puts in the place of the defaults; docs/benchmarks.md has the measurements
 that they come from."""
@@ -37,11 +36,10 @@ OWN_WAY = ("preset", "criterion", "update", "update_scale", "swaps", "tune_dampi
 class PruneSettings(Section):
     """What is pruned, how much of it, and by which criterion."""
 
-    preset: Literal["standard", "thorough", "oneshot", "at-once"] = Field(
+    preset: Literal["standard", "thorough", "oneshot"] = Field(
         "standard",
         description="other defaults; oneshot: refits and a short distillation without labels, "
-        "the default without fine-tuning; thorough: more of both, for more accuracy; at-once: "
-        "oneshot before the first epoch, which learns at the full sparsity",
+        "the default without fine-tuning; thorough: more of both, for more accuracy",
     )
     sparsity: float | None = Field(0.9, gt=0, lt=1, description="pruned / total prunables")
     criterion: Literal[

@@ -54,12 +54,6 @@ def test_with_fine_tuning_nothing_is_put_in_the_place_of_the_defaults():
     assert resolve({"finetune": {"epochs": 1}}).prune == resolve({}).prune
 
 
-def test_at_once_prunes_in_one_step_however_many_epochs_follow():
-    recipe = resolve({"prune": {"preset": "at-once"}, "finetune": {"epochs": 8}})
-    assert recipe.prune_steps == 1
-    assert recipe.prune.update == "refit"
-
-
 def test_a_preset_reads_back_the_same_once_written():
     recipe = resolve({"prune": {"preset": "thorough", "recompute": 2}})
     assert resolve(recipe.to_dict()) == recipe
